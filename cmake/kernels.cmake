@@ -15,11 +15,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64|i[3-6]86)$" AND CMAKE_CX
    AND NOT CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")
     set(YOLOQ_KERNEL_FLAGS_sse41 -msse4.1)
     set(YOLOQ_KERNEL_FLAGS_avx2 -mavx2)
-    set(YOLOQ_KERNEL_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl)
-    foreach(isa sse41 avx2 avx512)
+    foreach(isa sse41 avx2)
         set(source "${YOLOQ_SOURCE_DIR}/preprocess_${isa}.cpp")
         set(flags ${YOLOQ_KERNEL_FLAGS_${isa}})
-        if(MINGW AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT isa STREQUAL "sse41")
+        if(MINGW AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND isa STREQUAL "avx2")
             # GCC aligns the stack to 16 bytes on 64-bit Windows, yet spills wider vectors with aligned moves (GCC bug
             # 54412). The assembler can make those moves unaligned.
             list(APPEND flags -Wa,-muse-unaligned-vector-move)

@@ -14,9 +14,8 @@ namespace yq {
 
 namespace {
 
-constexpr size_t kChunk = 512;     // cells whose boxes are remembered, so that many classes cost one box
-constexpr size_t kPlaneBlock = 64; // values per quick test of long runs,
-constexpr size_t kRowBlock = 16;   // and of one cell's classes
+constexpr size_t kChunk = 512; // cells whose boxes are remembered, so that many classes cost one box
+constexpr size_t kBlock = 64;  // values per quick test
 
 struct Box {
     float x1, y1, x2, y2;
@@ -98,22 +97,17 @@ bool finite(const Box &box) {
     return std::isfinite(box.x1) && std::isfinite(box.y1) && std::isfinite(box.x2) && std::isfinite(box.y2);
 }
 
-// Does any of `Block` values reach the key? No branch inside: compilers make vectors of it. The accumulator has the
-// key's width for the same reason.
-template <size_t Block, class T, class Key> bool any_reaches(const T *values, Key lowest) {
-    if constexpr (sizeof(Key) == 1) {
-        uint8_t any = 0;
-        for (size_t i = 0; i < Block; ++i) any |= static_cast<uint8_t>(key(values[i]) >= lowest);
-        return any != 0;
-    } else if constexpr (sizeof(Key) == 2) {
-        uint16_t any = 0;
-        for (size_t i = 0; i < Block; ++i) any |= static_cast<uint16_t>(key(values[i]) >= lowest);
-        return any != 0;
-    } else {
-        uint32_t any = 0;
-        for (size_t i = 0; i < Block; ++i) any |= static_cast<uint32_t>(key(values[i]) >= lowest);
-        return any != 0;
-    }
+// Flags of the width of a key, so that compilers make vectors of the loop below.
+template <size_t Bytes> struct FlagOf { using Type = uint32_t; };
+template <> struct FlagOf<1> { using Type = uint8_t; };
+template <> struct FlagOf<2> { using Type = uint16_t; };
+
+// Does any of `count` values reach the key? No branch inside.
+template <class T, class Key> inline bool any_reaches(const T *values, size_t count, Key lowest) {
+    using Flag = typename FlagOf<sizeof(Key)>::Type;
+    Flag any = 0;
+    for (size_t i = 0; i < count; ++i) any |= static_cast<Flag>(key(values[i]) >= lowest);
+    return any != 0;
 }
 
 // Decodes one group of one picture. T: the element type of the tensor that is scanned, which is the objectness if the
@@ -143,27 +137,26 @@ private:
         const size_t channels = plan_.objectness ? 1 : plan_.classes;
         if (view_.cell_step == 1) { // planes
             for (size_t channel = 0; channel < channels; ++channel) {
-                scan<kPlaneBlock>(values_ + channel * view_.channel_step + begin, cells,
-                                  [&](size_t i, T value) { hit(begin + i, channel, value); });
+                scan(values_ + channel * view_.channel_step + begin, cells,
+                     [&](size_t i, T value) { hit(begin + i, channel, value); });
             }
         } else if (view_.cell_step == channels) { // rows without gaps: one long run
-            scan<kPlaneBlock>(values_ + begin * channels, cells * channels,
-                              [&](size_t i, T value) { hit(begin + i / channels, i % channels, value); });
+            scan(values_ + begin * channels, cells * channels,
+                 [&](size_t i, T value) { hit(begin + i / channels, i % channels, value); });
         } else {
             for (size_t cell = begin; cell < begin + cells; ++cell) {
-                scan<kRowBlock>(values_ + cell * view_.cell_step, channels,
-                                [&](size_t i, T value) { hit(cell, i, value); });
+                scan(values_ + cell * view_.cell_step, channels, [&](size_t i, T value) { hit(cell, i, value); });
             }
         }
     }
 
     // Calls found(index, value) for every value that may pass.
-    template <size_t Block, class Found> void scan(const T *values, size_t count, Found found) {
+    template <class Found> void scan(const T *values, size_t count, Found found) {
         size_t i = 0;
-        for (; i + Block <= count; i += Block) {
-            if (any_reaches<Block>(values + i, lowest_)) scan_each(values, i, i + Block, found);
+        for (; i + kBlock <= count; i += kBlock) {
+            if (any_reaches(values + i, kBlock, lowest_)) scan_each(values, i, i + kBlock, found);
         }
-        scan_each(values, i, count, found);
+        if (any_reaches(values + i, count - i, lowest_)) scan_each(values, i, count, found);
     }
 
     template <class Found> void scan_each(const T *values, size_t begin, size_t end, Found found) {

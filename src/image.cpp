@@ -11,7 +11,9 @@ namespace {
 constexpr uint32_t first_size = offsetof(yq_image, reserved) + sizeof(int32_t);
 constexpr uint32_t largest_size = 4096;
 
-bool is_nv12(const yq_image &image) { return image.format == YQ_FORMAT_NV12; }
+bool is_nv12(const yq_image &image) {
+    return image.format == YQ_FORMAT_NV12;
+}
 
 // Checks a plane's address and stride, and resolves stride 0. `field` names the address in messages.
 int32_t check_plane(const char *field, const char *stride_field, const void *data, int64_t stride, int64_t row_bytes,
@@ -43,7 +45,8 @@ int32_t check_size(const yq_image &image) {
         return fail(YQ_EINVAL, "image is %d x %d pixels: each side must be 1 to %d", image.width, image.height,
                     static_cast<int>(YQ_MAX_IMAGE_SIDE));
     if (is_nv12(image) && (image.width % 2 != 0 || image.height % 2 != 0))
-        return fail(YQ_EINVAL, "image is NV12 of %d x %d pixels: NV12 needs even sides; leave the odd column or row out",
+        return fail(YQ_EINVAL,
+                    "image is NV12 of %d x %d pixels: NV12 needs even sides; leave the odd column or row out",
                     image.width, image.height);
     return YQ_OK;
 }
@@ -53,8 +56,8 @@ int32_t check_planes(const yq_image &image, ImageView *view) {
     YQ_TRY(check_plane("data", "stride", image.data, image.stride, row_bytes, image.height, &view->stride));
     view->data = static_cast<const uint8_t *>(image.data);
     if (is_nv12(image)) {
-        YQ_TRY(check_plane("data2", "stride2", image.data2, image.stride2, image.width, image.height / 2,
-                           &view->stride2));
+        YQ_TRY(
+            check_plane("data2", "stride2", image.data2, image.stride2, image.width, image.height / 2, &view->stride2));
         view->data2 = static_cast<const uint8_t *>(image.data2);
         return YQ_OK;
     }
@@ -103,12 +106,16 @@ int32_t check_color_space(const yq_image &image) {
 int bytes_per_pixel(int32_t format) {
     switch (format) {
     case YQ_FORMAT_GRAY8:
-    case YQ_FORMAT_NV12: return 1;
+    case YQ_FORMAT_NV12:
+        return 1;
     case YQ_FORMAT_BGR24:
-    case YQ_FORMAT_RGB24: return 3;
+    case YQ_FORMAT_RGB24:
+        return 3;
     case YQ_FORMAT_BGRA32:
-    case YQ_FORMAT_RGBA32: return 4;
-    default: return 0;
+    case YQ_FORMAT_RGBA32:
+        return 4;
+    default:
+        return 0;
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each row of the result lies between two source rows. Of a source row only the pixels beside the result's columns
 // (taps) are gathered into a dense buffer, where vectors blend them in x; two such rows are then blended in y. The two
-// latest rows are kept, so that enlarging reads no row twice.
+// latest rows are kept, so that enlarging reads no row twice. A row of NV12 becomes BGR first: colours are clamped, so
+// blending before would give other results.
 #include "preprocess.h"
 
 #include <algorithm>
@@ -43,30 +44,30 @@ YuvMatrix yuv_matrix(double red, double blue, bool full) {
 
 YuvMatrix yuv_matrix(yq_color_space color_space) {
     switch (color_space) {
-    case YQ_COLOR_BT601_FULL: return yuv_matrix(0.299, 0.114, true);
-    case YQ_COLOR_BT709_LIMITED: return yuv_matrix(0.2126, 0.0722, false);
-    case YQ_COLOR_BT709_FULL: return yuv_matrix(0.2126, 0.0722, true);
+    case YQ_COLOR_BT601_FULL:
+        return yuv_matrix(0.299, 0.114, true);
+    case YQ_COLOR_BT709_LIMITED:
+        return yuv_matrix(0.2126, 0.0722, false);
+    case YQ_COLOR_BT709_FULL:
+        return yuv_matrix(0.2126, 0.0722, true);
     // The coefficients as the standard prints them, rounded to three decimals: what OpenCV and decoders use.
-    default: return {16, 1220542, 1673527, -409993, -852492, 2116026};
+    default:
+        return {16, 1220542, 1673527, -409993, -852492, 2116026};
     }
 }
 
-// Copies `bytes` bytes at each column. The pixels from `whole` on are so near to the row's end that fewer are left.
-template <size_t bytes, int32_t mask = -1>
-void gather(const uint8_t *row, int32_t row_bytes, const std::vector<int32_t> &columns, size_t whole, size_t pixels,
-            uint8_t *taps) {
-    for (size_t x = 0; x < whole; ++x) std::memcpy(taps + bytes * x, row + (columns[x] & mask), bytes);
-    for (size_t x = whole; x < pixels; ++x) {
-        const int32_t column = columns[x] & mask;
-        std::memcpy(taps + bytes * x, row + column, std::min(bytes, static_cast<size_t>(row_bytes - column)));
-    }
+bool is_gray(const ImageView &image) {
+    return image.format == YQ_FORMAT_GRAY8;
+}
+bool is_nv12(const ImageView &image) {
+    return image.format == YQ_FORMAT_NV12;
 }
 
 } // namespace
 
 LetterboxBox letterbox_box(int32_t source_width, int32_t source_height, const LetterboxRule &rule) {
-    double ratio = std::min(static_cast<double>(rule.width) / source_width,
-                            static_cast<double>(rule.height) / source_height);
+    double ratio =
+        std::min(static_cast<double>(rule.width) / source_width, static_cast<double>(rule.height) / source_height);
     if (!rule.upscale) ratio = std::min(ratio, 1.0);
     LetterboxBox box{};
     // nearbyint: ties to even, in the default rounding mode.
@@ -81,9 +82,12 @@ LetterboxBox letterbox_box(int32_t source_width, int32_t source_height, const Le
 
 struct Letterboxer::Rows {
     Rows(const LetterboxRule &rule, const Kernels *chosen)
-        : kernels(chosen ? chosen : find_kernels(nullptr)), capacity(static_cast<size_t>(rule.width) + kernel_padding),
-          columns(capacity), weights(4 * capacity), luma(2 * capacity), chroma(4 * capacity), taps(8 * capacity) {
-        for (auto &slot : slots) slot.values.resize(4 * capacity);
+        : kernels(chosen ? chosen : find_kernels(nullptr)), converted(4 * (YQ_MAX_IMAGE_SIDE + kernel_padding)) {
+        const size_t capacity = static_cast<size_t>(rule.width) + kernel_padding;
+        columns.resize(capacity);
+        weights.resize(4 * capacity);
+        taps.resize(8 * capacity);
+        for (Slot &slot : slots) slot.values.resize(4 * capacity);
     }
 
     // What the tables depend on.
@@ -102,17 +106,23 @@ struct Letterboxer::Rows {
     };
 
     void start(const ImageView &image, const LetterboxBox &box);
+    void make_tables(const ImageView &image);
+    const uint8_t *source_row(const ImageView &image, int32_t y);
     const int16_t *fetch(const ImageView &image, int32_t y);
-    void blend_x(const ImageView &image, int32_t y, int16_t *values);
+    template <size_t bytes> void gather(const uint8_t *row);
 
     const Kernels *kernels;
-    size_t capacity;
     Geometry geometry{};
-    size_t pixels = 0, whole = 0;
     YuvMatrix matrix{};
-    std::vector<int32_t> columns; // where the left tap begins, in bytes from the picture's left edge
-    std::vector<int16_t> weights; // of the right tap: one per value of a row
-    std::vector<uint8_t> luma, chroma, taps;
+    int32_t pixel_bytes = 0, row_bytes = 0; // of a source_row
+    int32_t first = 0;                      // where the ROI begins in a source_row, in bytes
+    size_t pixels = 0;                      // of a row of the result
+    size_t whole = 0;                       // pixels whose taps may be copied whole; the others are at the row's end
+    bool dense = false;                     // taps lie side by side in the source already
+    std::vector<uint8_t> converted;         // NV12: the row as B G R 0
+    std::vector<int32_t> columns;           // where the left tap begins in a source_row, in bytes
+    std::vector<int16_t> weights;           // of the right tap, one per value of a row
+    std::vector<uint8_t> taps;
     Slot slots[2];
 };
 
@@ -123,49 +133,70 @@ void Letterboxer::Rows::start(const ImageView &image, const LetterboxBox &box) {
     if (wanted == geometry) return;
     geometry = wanted;
     pixels = static_cast<size_t>(box.width);
-    const double scale = static_cast<double>(image.roi_width) / box.width;
-    const int32_t pixel_bytes = bytes_per_pixel(image.format);
-    const size_t values = image.format == YQ_FORMAT_GRAY8 ? 1 : 4;
-    const bool nv12 = image.format == YQ_FORMAT_NV12;
-    const int32_t needed = nv12 ? 4 : pixel_bytes == 1 ? 2 : 8;
+    pixel_bytes = is_nv12(image) ? 4 : bytes_per_pixel(image.format);
+    // Chroma is shared by two columns: conversion begins and ends at even ones.
+    const int32_t left = is_nv12(image) ? image.roi_x & ~1 : 0;
+    const int32_t right = is_nv12(image) ? (image.roi_x + image.roi_width + 1) & ~1 : image.width;
+    first = (image.roi_x - left) * pixel_bytes;
+    row_bytes = (right - left) * pixel_bytes;
+    make_tables(image);
+}
+
+void Letterboxer::Rows::make_tables(const ImageView &image) {
+    const double scale = static_cast<double>(image.roi_width) / static_cast<double>(pixels);
+    const size_t values = is_gray(image) ? 1 : 4;
+    const int32_t needed = is_gray(image) ? 2 : 8;
     whole = 0;
+    dense = true;
     for (size_t x = 0; x < pixels; ++x) {
         const Sample at = sample(static_cast<int32_t>(x), scale, image.roi_width);
-        columns[x] = (image.roi_x + at.index) * pixel_bytes;
+        columns[x] = first + at.index * pixel_bytes;
         std::fill_n(&weights[values * x], values, at.weight);
-        if ((nv12 ? columns[x] & ~1 : columns[x]) + needed <= image.width * pixel_bytes) whole = x + 1;
+        if (columns[x] + needed <= row_bytes) whole = x + 1;
+        if (x > 0 && columns[x] - columns[x - 1] != needed) dense = false;
     }
+    dense = dense && whole == pixels;
 }
 
-void Letterboxer::Rows::blend_x(const ImageView &image, int32_t y, int16_t *values) {
-    const int32_t source_y = image.roi_y + y, pixel_bytes = bytes_per_pixel(image.format);
-    const int32_t row_bytes = image.width * pixel_bytes;
-    const uint8_t *row = image.data + source_y * image.stride;
-    if (image.format == YQ_FORMAT_GRAY8) {
-        gather<2>(row, row_bytes, columns, whole, pixels, taps.data());
-        kernels->blend_x_gray(taps.data(), weights.data(), pixels, values);
+// The row of the picture, or of the ROI for NV12.
+const uint8_t *Letterboxer::Rows::source_row(const ImageView &image, int32_t y) {
+    const uint8_t *row = image.data + (image.roi_y + y) * image.stride;
+    if (!is_nv12(image)) return row;
+    const int32_t left = image.roi_x & ~1;
+    const uint8_t *chroma = image.data2 + (image.roi_y + y) / 2 * image.stride2;
+    kernels->convert_nv12(row + left, chroma + left, matrix, static_cast<size_t>(row_bytes / 4), converted.data());
+    return converted.data();
+}
+
+// Copies `bytes` bytes of a source row at each column to `taps`.
+template <size_t bytes> void Letterboxer::Rows::gather(const uint8_t *row) {
+    if (dense) {
+        std::memcpy(taps.data(), row + columns[0], bytes * pixels);
         return;
     }
-    int tap_bytes = pixel_bytes;
-    if (image.format == YQ_FORMAT_NV12) {
-        const uint8_t *chroma_row = image.data2 + source_y / 2 * image.stride2;
-        gather<2>(row, row_bytes, columns, whole, pixels, luma.data());
-        gather<4, ~1>(chroma_row, row_bytes, columns, whole, pixels, chroma.data());
-        kernels->convert_nv12(luma.data(), chroma.data(), columns.data(), matrix, pixels, taps.data());
-        tap_bytes = 4;
-    } else {
-        gather<8>(row, row_bytes, columns, whole, pixels, taps.data());
-    }
-    kernels->blend_x_color(taps.data(), weights.data(), tap_bytes, pixels, values);
+    const int32_t *column = columns.data();
+    uint8_t *tap = taps.data();
+    for (size_t x = 0; x < whole; ++x) std::memcpy(tap + bytes * x, row + column[x], bytes);
+    for (size_t x = whole; x < pixels; ++x) // never beyond the row: the right tap's weight is 0 where it is not there
+        std::memcpy(tap + bytes * x, row + column[x], std::min(bytes, static_cast<size_t>(row_bytes - column[x])));
 }
 
+// The ROI's row y, blended in x.
 const int16_t *Letterboxer::Rows::fetch(const ImageView &image, int32_t y) {
     for (const Slot &slot : slots)
         if (slot.y == y) return slot.values.data();
     Slot &oldest = slots[0].y < slots[1].y ? slots[0] : slots[1]; // rows are asked for from top to bottom
     oldest.y = y;
-    blend_x(image, y, oldest.values.data());
-    return oldest.values.data();
+    int16_t *values = oldest.values.data();
+    const uint8_t *row = source_row(image, y);
+    if (is_gray(image)) {
+        gather<2>(row);
+        kernels->blend_x_gray(taps.data(), weights.data(), pixels, values);
+    } else {
+        gather<8>(row);
+        kernels->blend_x_color(taps.data(), weights.data(), pixel_bytes, pixels, values);
+    }
+    return values;
 }
 
 Letterboxer::Letterboxer(const LetterboxRule &rule, const Kernels *kernels)
@@ -173,66 +204,61 @@ Letterboxer::Letterboxer(const LetterboxRule &rule, const Kernels *kernels)
 
 Letterboxer::~Letterboxer() = default;
 
+void Letterboxer::write_row(const ImageView &image, const LetterboxBox &box, int32_t y, uint8_t *out) {
+    Rows &rows = *rows_;
+    const bool bgr = image.format == YQ_FORMAT_BGR24 || image.format == YQ_FORMAT_BGRA32 || is_nv12(image);
+    const bool swap = bgr != rule_.bgr;
+    if (box.width == image.roi_width && box.height == image.roi_height) {
+        const uint8_t *source = rows.source_row(image, y) + rows.first;
+        if (is_gray(image))
+            rows.kernels->copy_gray(source, rows.pixels, out);
+        else
+            rows.kernels->copy_color(source, rows.pixel_bytes, swap, rows.pixels, out);
+        return;
+    }
+    const Sample at = sample(y, static_cast<double>(image.roi_height) / box.height, image.roi_height);
+    const int16_t *upper = rows.fetch(image, at.index);
+    const int16_t *lower = at.weight ? rows.fetch(image, at.index + 1) : upper;
+    if (is_gray(image))
+        rows.kernels->blend_y_gray(upper, lower, at.weight, rows.pixels, out);
+    else
+        rows.kernels->blend_y_color(upper, lower, at.weight, swap, rows.pixels, out);
+}
+
 LetterboxBox Letterboxer::run(const ImageView &image, uint8_t *output) {
     const LetterboxBox box = letterbox_box(image.roi_width, image.roi_height, rule_);
-    const Kernels &kernels = *rows_->kernels;
-    const bool gray = image.format == YQ_FORMAT_GRAY8;
-    const bool source_bgr = image.format == YQ_FORMAT_BGR24 || image.format == YQ_FORMAT_BGRA32 ||
-                            image.format == YQ_FORMAT_NV12; // whose taps are converted to BGR
-    const bool swap = source_bgr != rule_.bgr;
-    const bool copy = box.width == image.roi_width && box.height == image.roi_height && image.format != YQ_FORMAT_NV12;
-    if (!copy) rows_->start(image, box);
-
-    const size_t pitch = 3 * static_cast<size_t>(rule_.width), pixels = static_cast<size_t>(box.width);
-    const size_t left = 3 * static_cast<size_t>(box.left), right = left + 3 * pixels;
-    const size_t top = static_cast<size_t>(box.top), bottom = top + static_cast<size_t>(box.height);
-    const double scale_y = static_cast<double>(image.roi_height) / box.height;
-    std::memset(output, rule_.pad, top * pitch);
-    for (int32_t y = 0; y < box.height; ++y) {
-        uint8_t *row = output + (top + static_cast<size_t>(y)) * pitch;
+    rows_->start(image, box);
+    const size_t pitch = 3 * static_cast<size_t>(rule_.width);
+    const size_t left = 3 * static_cast<size_t>(box.left), right = left + 3 * static_cast<size_t>(box.width);
+    std::memset(output, rule_.pad, static_cast<size_t>(box.top) * pitch);
+    uint8_t *row = output + static_cast<size_t>(box.top) * pitch;
+    for (int32_t y = 0; y < box.height; ++y, row += pitch) {
         std::memset(row, rule_.pad, left);
+        write_row(image, box, y, row + left);
         std::memset(row + right, rule_.pad, pitch - right);
-        if (copy) {
-            const int pixel_bytes = bytes_per_pixel(image.format);
-            const uint8_t *source = image.data + (image.roi_y + y) * image.stride + image.roi_x * pixel_bytes;
-            if (gray)
-                kernels.copy_gray(source, pixels, row + left);
-            else
-                kernels.copy_color(source, pixel_bytes, swap, pixels, row + left);
-            continue;
-        }
-        const Sample at = sample(y, scale_y, image.roi_height);
-        const int16_t *upper = rows_->fetch(image, at.index);
-        const int16_t *lower = at.weight ? rows_->fetch(image, at.index + 1) : upper;
-        if (gray)
-            kernels.blend_y_gray(upper, lower, at.weight, pixels, row + left);
-        else
-            kernels.blend_y_color(upper, lower, at.weight, swap, pixels, row + left);
     }
-    std::memset(output + bottom * pitch, rule_.pad, (static_cast<size_t>(rule_.height) - bottom) * pitch);
+    std::memset(row, rule_.pad, static_cast<size_t>(rule_.height - box.top - box.height) * pitch);
     return box;
 }
 
 #if defined(YOLOQ_X86_KERNELS)
 namespace {
 bool runs(const Kernels &kernels) {
-    if (&kernels == &kernels_avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (&kernels == &kernels_avx2) return __builtin_cpu_supports("avx2");
-    return &kernels != &kernels_sse41 || __builtin_cpu_supports("sse4.1");
+    return &kernels == &kernels_avx2 ? __builtin_cpu_supports("avx2") : __builtin_cpu_supports("sse4.1");
 }
 } // namespace
 #endif
 
 const Kernels *find_kernels(const char *name) {
 #if defined(YOLOQ_X86_KERNELS)
-    for (const Kernels *kernels : {&kernels_avx512, &kernels_avx2, &kernels_sse41})
+    for (const Kernels *kernels : {&kernels_avx2, &kernels_sse41})
         if ((!name || std::strcmp(name, kernels->name) == 0) && runs(*kernels)) return kernels;
 #endif
     return !name || std::strcmp(name, kernels_generic.name) == 0 ? &kernels_generic : nullptr;
 }
 
-const char *preprocess_isa() { return find_kernels(nullptr)->name; }
+const char *preprocess_isa() {
+    return find_kernels(nullptr)->name;
+}
 
 } // namespace yq

@@ -42,6 +42,7 @@ public:
 
 private:
     struct Rows;
+    void write_row(const ImageView &image, const LetterboxBox &box, int32_t y, uint8_t *out);
     LetterboxRule rule_;
     std::unique_ptr<Rows> rows_;
 };

@@ -7,20 +7,24 @@
 namespace yq {
 namespace {
 
-inline int32_t scale(int32_t value, int32_t weight) { return (value * weight + (1 << 14)) >> 15; }
+inline int32_t scale(int32_t value, int32_t weight) {
+    return (value * weight + (1 << 14)) >> 15;
+}
 
 inline int16_t between(int32_t first, int32_t second, int32_t weight) {
     return static_cast<int16_t>(first + scale(second - first, weight));
 }
 
-inline uint8_t to_byte(int16_t q7) { return static_cast<uint8_t>((q7 + 64) >> 7); }
+inline uint8_t to_byte(int16_t q7) {
+    return static_cast<uint8_t>((q7 + 64) >> 7);
+}
 
 inline uint8_t clamp_q20(int32_t value) {
     value = (value + (1 << 19)) >> 20;
     return static_cast<uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-void convert_pixel(int32_t y, const uint8_t *uv, const YuvMatrix &matrix, uint8_t *bgr) {
+inline void convert_pixel(int32_t y, const uint8_t *uv, const YuvMatrix &matrix, uint8_t *bgr) {
     const int32_t luma = (y > matrix.luma_offset ? y - matrix.luma_offset : 0) * matrix.luma;
     const int32_t u = uv[0] - 128, v = uv[1] - 128;
     bgr[0] = clamp_q20(luma + matrix.u_blue * u);
@@ -29,12 +33,8 @@ void convert_pixel(int32_t y, const uint8_t *uv, const YuvMatrix &matrix, uint8_
     bgr[3] = 0;
 }
 
-void convert_nv12(const uint8_t *luma, const uint8_t *chroma, const int32_t *columns, const YuvMatrix &matrix,
-                  size_t pixels, uint8_t *taps) {
-    for (size_t x = 0; x < pixels; ++x) {
-        convert_pixel(luma[2 * x], chroma + 4 * x, matrix, taps + 8 * x);
-        convert_pixel(luma[2 * x + 1], chroma + 4 * x + 2 * (columns[x] & 1), matrix, taps + 8 * x + 4);
-    }
+void convert_nv12(const uint8_t *luma, const uint8_t *chroma, const YuvMatrix &matrix, size_t pixels, uint8_t *bgr0) {
+    for (size_t x = 0; x < pixels; ++x) convert_pixel(luma[x], chroma + (x & ~size_t{1}), matrix, bgr0 + 4 * x);
 }
 
 void blend_x_color(const uint8_t *taps, const int16_t *weights, int pixel_bytes, size_t pixels, int16_t *row) {

@@ -11,7 +11,7 @@
 
 namespace yq {
 
-// Kernels read and write whole vectors: every buffer but the picture has room for this many pixels more.
+// Kernels read and write whole vectors: every buffer but a picture has room for this many pixels more.
 constexpr size_t kernel_padding = 64;
 
 // YUV to RGB: channel = (max(0, Y - luma_offset) * luma + u * (U - 128) + v * (V - 128)) / 2^20, rounded and clamped.
@@ -22,10 +22,9 @@ struct YuvMatrix {
 struct Kernels {
     const char *name;
 
-    // NV12 taps to BGR_ taps. Per pixel: luma Y0 Y1; chroma U0 V0 of column x0 and U1 V1 of the next chroma column;
-    // columns x0 (an odd x0 puts the right tap into the next chroma column); taps B G R 0, B G R 0.
-    void (*convert_nv12)(const uint8_t *luma, const uint8_t *chroma, const int32_t *columns, const YuvMatrix &matrix,
-                         size_t pixels, uint8_t *taps);
+    // A row of NV12, an even number of pixels from an even column on, to B G R 0. Reads no byte more.
+    void (*convert_nv12)(const uint8_t *luma, const uint8_t *chroma, const YuvMatrix &matrix, size_t pixels,
+                         uint8_t *bgr0);
 
     // Between the two pixels that each pixel's 8 tap bytes begin with; weights 4 per pixel.
     void (*blend_x_color)(const uint8_t *taps, const int16_t *weights, int pixel_bytes, size_t pixels, int16_t *row);
@@ -37,7 +36,7 @@ struct Kernels {
                           uint8_t *out);
     void (*blend_y_gray)(const int16_t *upper, const int16_t *lower, int16_t weight, size_t pixels, uint8_t *out);
 
-    // Picture to picture, without resampling.
+    // Picture to picture, without resampling. Reads and writes no byte more.
     void (*copy_color)(const uint8_t *source, int pixel_bytes, bool swap, size_t pixels, uint8_t *out);
     void (*copy_gray)(const uint8_t *source, size_t pixels, uint8_t *out);
 };
@@ -45,7 +44,6 @@ struct Kernels {
 extern const Kernels kernels_generic; // any processor; the definition of the others
 extern const Kernels kernels_sse41;
 extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
 
 // The kernels of a name, or nullptr if this build or this processor does not have them. nullptr: the fastest.
 const Kernels *find_kernels(const char *name);

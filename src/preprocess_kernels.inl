@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The letterbox's inner loops on vectors. Included by one .cpp per instruction set, which defines YOLOQ_KERNELS (the
-// table's name) and YOLOQ_KERNELS_NAME, and is compiled with that set's flags. No standard C++ header in here: an inline function
-// of one, compiled for AVX, could be the copy that the linker keeps for everyone.
+// table's name) and YOLOQ_KERNELS_NAME, and is compiled with that set's flags. No standard C++ header in here: an
+// inline function of one, compiled for AVX, could be the copy that the linker keeps for everyone.
 #include "preprocess_kernels.h"
 #include "preprocess_simd.h"
 
@@ -12,7 +12,9 @@ inline Vector between(Vector first, Vector second, Vector weight) {
     return add16(first, scale16(sub16(second, first), weight));
 }
 
-inline Vector to_bytes(Vector q7) { return right16<7>(add16(q7, fill16(64))); }
+inline Vector to_bytes(Vector q7) {
+    return right16<7>(add16(q7, fill16(64)));
+}
 
 // BGR_ pixels, 4 in 128 bits, become 12 bytes in the order wanted; the last 4 bytes are junk.
 inline __m128i color_order(bool swap) {
@@ -27,31 +29,38 @@ inline void store_gray(uint8_t *out, __m128i gray) {
     store128(out + 32, shuffle128(gray, _mm_setr_epi8(10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15)));
 }
 
-// One tap of lanes32 pixels: y and uv (U in bits 0-7, V in 8-15) in 32-bit lanes to B G R 0.
-inline Vector convert_tap(Vector y, Vector uv, const YuvMatrix &m) {
+// What the chroma of lanes32 pixels adds to each channel, in 32-bit lanes.
+struct Chroma {
+    Vector red, green, blue;
+};
+
+inline Chroma chroma_of(Vector uv, const YuvMatrix &m) { // U in bits 0-7, V in bits 8-15
+    const Vector u = sub32(and_(uv, fill32(0xFF)), fill32(128)), v = sub32(right32<8>(uv), fill32(128));
+    return {mul32(v, fill32(m.v_red)), add32(mul32(u, fill32(m.u_green)), mul32(v, fill32(m.v_green))),
+            mul32(u, fill32(m.u_blue))};
+}
+
+// B G R 0 of lanes32 pixels.
+inline Vector add_luma(Vector y, const Chroma &chroma, const YuvMatrix &m) {
     Vector luma = mul32(max32(sub32(y, fill32(m.luma_offset)), fill32(0)), fill32(m.luma));
     luma = add32(luma, fill32(1 << 19)); // rounds
-    const Vector u = sub32(and_(uv, fill32(0xFF)), fill32(128)), v = sub32(right32<8>(uv), fill32(128));
-    const Vector red = sign32<20>(add32(luma, mul32(v, fill32(m.v_red))));
-    const Vector blue = sign32<20>(add32(luma, mul32(u, fill32(m.u_blue))));
-    const Vector green =
-        sign32<20>(add32(luma, add32(mul32(u, fill32(m.u_green)), mul32(v, fill32(m.v_green)))));
+    const Vector red = sign32<20>(add32(luma, chroma.red)), green = sign32<20>(add32(luma, chroma.green));
+    const Vector blue = sign32<20>(add32(luma, chroma.blue));
     // The packing clamps; a negative red's upper half, -1, becomes 0 as it should.
     const Vector planes = pack_in_lanes(odd16(blue, left32<16>(green)), red); // B G B G B G B G R 0 R 0 R 0 R 0
     const Vector order = fill128(_mm_setr_epi8(0, 1, 8, -1, 2, 3, 10, -1, 4, 5, 12, -1, 6, 7, 14, -1));
     return shuffle_in_lanes(planes, order);
 }
 
-void convert_nv12(const uint8_t *luma, const uint8_t *chroma, const int32_t *columns, const YuvMatrix &matrix,
-                  size_t pixels, uint8_t *taps) {
-    for (size_t x = 0; x < pixels; x += lanes32) {
-        const Vector y = load_u16_as_32(luma + 2 * x), uv = load(chroma + 4 * x);
-        const Vector odd = sign32<31>(left32<31>(load(columns + x)));
-        const Vector left = and_(uv, fill32(0xFFFF));
-        const Vector right = xor_(left, and_(xor_(left, right32<16>(uv)), odd));
-        store_interleaved32(taps + 8 * x, convert_tap(and_(y, fill32(0xFF)), left, matrix),
-                            convert_tap(right32<8>(y), right, matrix));
+void convert_nv12(const uint8_t *luma, const uint8_t *chroma, const YuvMatrix &matrix, size_t pixels, uint8_t *bgr0) {
+    size_t x = 0;
+    for (; x + 2 * lanes32 <= pixels; x += 2 * lanes32) {
+        const Vector y = load_u16_as_32(luma + x); // even column in bits 0-7, odd in 8-15
+        const Chroma shared = chroma_of(load_u16_as_32(chroma + x), matrix);
+        store_interleaved32(bgr0 + 4 * x, add_luma(and_(y, fill32(0xFF)), shared, matrix),
+                            add_luma(right32<8>(y), shared, matrix));
     }
+    kernels_generic.convert_nv12(luma + x, chroma + x, matrix, pixels - x, bgr0 + 4 * x);
 }
 
 void blend_x_color(const uint8_t *taps, const int16_t *weights, int pixel_bytes, size_t pixels, int16_t *row) {
@@ -91,20 +100,22 @@ void blend_y_gray(const int16_t *upper, const int16_t *lower, int16_t weight, si
     const auto row = [&](size_t x) { return to_bytes(between(load(upper + x), load(lower + x), w)); };
     size_t x = 0;
     for (; x + 2 * lanes16 <= pixels; x += 2 * lanes16)
-        each128(pack(row(x), row(x + lanes16)), [&](size_t lane, __m128i v) { store_gray(out + 3 * x + 48 * lane, v); });
+        each128(pack(row(x), row(x + lanes16)),
+                [&](size_t lane, __m128i v) { store_gray(out + 3 * x + 48 * lane, v); });
     kernels_generic.blend_y_gray(upper + x, lower + x, weight, pixels - x, out + 3 * x);
 }
 
 void copy_color(const uint8_t *source, int pixel_bytes, bool swap, size_t pixels, uint8_t *out) {
     size_t x = 0;
     if (pixel_bytes == 4 || swap) {
-        const __m128i packed = swap ? _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, -1, -1, -1, -1)
-                                    : _mm_setzero_si128();
+        const __m128i packed =
+            swap ? _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, -1, -1, -1, -1) : _mm_setzero_si128();
         const __m128i order = pixel_bytes == 4 ? color_order(swap) : packed;
         for (; x + 6 <= pixels; x += 4) // each load and store may take 4 bytes too many
             store128(out + 3 * x, shuffle128(load128(source + x * static_cast<size_t>(pixel_bytes)), order));
     }
-    kernels_generic.copy_color(source + x * static_cast<size_t>(pixel_bytes), pixel_bytes, swap, pixels - x, out + 3 * x);
+    kernels_generic.copy_color(source + x * static_cast<size_t>(pixel_bytes), pixel_bytes, swap, pixels - x,
+                               out + 3 * x);
 }
 
 void copy_gray(const uint8_t *source, size_t pixels, uint8_t *out) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few vector operations that the letterbox needs, 128, 256 or 512 bits wide by the compiler's target. "In lanes":
-// each 128 bits by themselves. Everything is static: code for one instruction set must not leak into another object.
+// The few vector operations that the letterbox needs, 128 or 256 bits wide by the compiler's target. "In lanes": each
+// 128 bits by themselves. Everything is static: code for one instruction set must not leak into another object.
 #pragma once
 
 #include <cstddef>
@@ -10,81 +10,88 @@
 namespace yq {
 namespace {
 
-inline __m128i load128(const void *p) { return _mm_loadu_si128(static_cast<const __m128i *>(p)); }
-inline void store128(void *p, __m128i v) { _mm_storeu_si128(static_cast<__m128i *>(p), v); }
-inline __m128i shuffle128(__m128i v, __m128i order) { return _mm_shuffle_epi8(v, order); }
-
-#if defined(__AVX512BW__)
-
-using Vector = __m512i;
-inline Vector load(const void *p) { return _mm512_loadu_si512(p); }
-inline void store(void *p, Vector v) { _mm512_storeu_si512(p, v); }
-inline Vector load_u16_as_32(const void *p) {
-    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i *>(p)));
+inline __m128i load128(const void *p) {
+    return _mm_loadu_si128(static_cast<const __m128i *>(p));
 }
-inline Vector fill16(int16_t v) { return _mm512_set1_epi16(v); }
-inline Vector fill32(int32_t v) { return _mm512_set1_epi32(v); }
-inline Vector fill128(__m128i v) { return _mm512_broadcast_i32x4(v); }
-inline Vector and_(Vector a, Vector b) { return _mm512_and_si512(a, b); }
-inline Vector xor_(Vector a, Vector b) { return _mm512_xor_si512(a, b); }
-inline Vector add16(Vector a, Vector b) { return _mm512_add_epi16(a, b); }
-inline Vector sub16(Vector a, Vector b) { return _mm512_sub_epi16(a, b); }
-inline Vector scale16(Vector a, Vector weight) { return _mm512_mulhrs_epi16(a, weight); }
-template <int n> inline Vector left16(Vector v) { return _mm512_slli_epi16(v, n); }
-template <int n> inline Vector right16(Vector v) { return _mm512_srli_epi16(v, n); }
-inline Vector add32(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
-inline Vector sub32(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
-inline Vector mul32(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
-inline Vector max32(Vector a, Vector b) { return _mm512_max_epi32(a, b); }
-template <int n> inline Vector left32(Vector v) { return _mm512_slli_epi32(v, n); }
-template <int n> inline Vector right32(Vector v) { return _mm512_srli_epi32(v, n); }
-template <int n> inline Vector sign32(Vector v) { return _mm512_srai_epi32(v, n); }
-inline Vector odd16(Vector even, Vector odd) { return _mm512_mask_blend_epi16(0xAAAAAAAAu, even, odd); }
-inline Vector shuffle_in_lanes(Vector v, Vector order) { return _mm512_shuffle_epi8(v, order); }
-inline Vector pack_in_lanes(Vector a, Vector b) { return _mm512_packus_epi16(a, b); }
-inline Vector pack(Vector a, Vector b) {
-    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packus_epi16(a, b));
+inline void store128(void *p, __m128i v) {
+    _mm_storeu_si128(static_cast<__m128i *>(p), v);
 }
-inline void store_interleaved32(void *p, Vector a, Vector b) {
-    const Vector low = _mm512_unpacklo_epi32(a, b), high = _mm512_unpackhi_epi32(a, b);
-    const Vector first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    store(p, _mm512_permutex2var_epi64(low, first, high));
-    store(static_cast<uint8_t *>(p) + 64, _mm512_permutex2var_epi64(low, second, high));
-}
-template <class Use> inline void each128(Vector v, Use use) {
-    use(0, _mm512_castsi512_si128(v));
-    use(1, _mm512_extracti32x4_epi32(v, 1));
-    use(2, _mm512_extracti32x4_epi32(v, 2));
-    use(3, _mm512_extracti32x4_epi32(v, 3));
+inline __m128i shuffle128(__m128i v, __m128i order) {
+    return _mm_shuffle_epi8(v, order);
 }
 
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
 
 using Vector = __m256i;
-inline Vector load(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
-inline void store(void *p, Vector v) { _mm256_storeu_si256(static_cast<__m256i *>(p), v); }
-inline Vector load_u16_as_32(const void *p) { return _mm256_cvtepu16_epi32(load128(p)); }
-inline Vector fill16(int16_t v) { return _mm256_set1_epi16(v); }
-inline Vector fill32(int32_t v) { return _mm256_set1_epi32(v); }
-inline Vector fill128(__m128i v) { return _mm256_broadcastsi128_si256(v); }
-inline Vector and_(Vector a, Vector b) { return _mm256_and_si256(a, b); }
-inline Vector xor_(Vector a, Vector b) { return _mm256_xor_si256(a, b); }
-inline Vector add16(Vector a, Vector b) { return _mm256_add_epi16(a, b); }
-inline Vector sub16(Vector a, Vector b) { return _mm256_sub_epi16(a, b); }
-inline Vector scale16(Vector a, Vector weight) { return _mm256_mulhrs_epi16(a, weight); }
-template <int n> inline Vector left16(Vector v) { return _mm256_slli_epi16(v, n); }
-template <int n> inline Vector right16(Vector v) { return _mm256_srli_epi16(v, n); }
-inline Vector add32(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
-inline Vector sub32(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
-inline Vector mul32(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
-inline Vector max32(Vector a, Vector b) { return _mm256_max_epi32(a, b); }
-template <int n> inline Vector left32(Vector v) { return _mm256_slli_epi32(v, n); }
-template <int n> inline Vector right32(Vector v) { return _mm256_srli_epi32(v, n); }
-template <int n> inline Vector sign32(Vector v) { return _mm256_srai_epi32(v, n); }
-inline Vector odd16(Vector even, Vector odd) { return _mm256_blend_epi16(even, odd, 0xAA); }
-inline Vector shuffle_in_lanes(Vector v, Vector order) { return _mm256_shuffle_epi8(v, order); }
-inline Vector pack_in_lanes(Vector a, Vector b) { return _mm256_packus_epi16(a, b); }
-inline Vector pack(Vector a, Vector b) { return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8); }
+inline Vector load(const void *p) {
+    return _mm256_loadu_si256(static_cast<const __m256i *>(p));
+}
+inline void store(void *p, Vector v) {
+    _mm256_storeu_si256(static_cast<__m256i *>(p), v);
+}
+inline Vector load_u16_as_32(const void *p) {
+    return _mm256_cvtepu16_epi32(load128(p));
+}
+inline Vector fill16(int16_t v) {
+    return _mm256_set1_epi16(v);
+}
+inline Vector fill32(int32_t v) {
+    return _mm256_set1_epi32(v);
+}
+inline Vector fill128(__m128i v) {
+    return _mm256_broadcastsi128_si256(v);
+}
+inline Vector and_(Vector a, Vector b) {
+    return _mm256_and_si256(a, b);
+}
+inline Vector add16(Vector a, Vector b) {
+    return _mm256_add_epi16(a, b);
+}
+inline Vector sub16(Vector a, Vector b) {
+    return _mm256_sub_epi16(a, b);
+}
+inline Vector scale16(Vector a, Vector weight) {
+    return _mm256_mulhrs_epi16(a, weight);
+}
+template <int n> inline Vector left16(Vector v) {
+    return _mm256_slli_epi16(v, n);
+}
+template <int n> inline Vector right16(Vector v) {
+    return _mm256_srli_epi16(v, n);
+}
+inline Vector add32(Vector a, Vector b) {
+    return _mm256_add_epi32(a, b);
+}
+inline Vector sub32(Vector a, Vector b) {
+    return _mm256_sub_epi32(a, b);
+}
+inline Vector mul32(Vector a, Vector b) {
+    return _mm256_mullo_epi32(a, b);
+}
+inline Vector max32(Vector a, Vector b) {
+    return _mm256_max_epi32(a, b);
+}
+template <int n> inline Vector left32(Vector v) {
+    return _mm256_slli_epi32(v, n);
+}
+template <int n> inline Vector right32(Vector v) {
+    return _mm256_srli_epi32(v, n);
+}
+template <int n> inline Vector sign32(Vector v) {
+    return _mm256_srai_epi32(v, n);
+}
+inline Vector odd16(Vector even, Vector odd) {
+    return _mm256_blend_epi16(even, odd, 0xAA);
+}
+inline Vector shuffle_in_lanes(Vector v, Vector order) {
+    return _mm256_shuffle_epi8(v, order);
+}
+inline Vector pack_in_lanes(Vector a, Vector b) {
+    return _mm256_packus_epi16(a, b);
+}
+inline Vector pack(Vector a, Vector b) {
+    return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8);
+}
 inline void store_interleaved32(void *p, Vector a, Vector b) {
     const Vector low = _mm256_unpacklo_epi32(a, b), high = _mm256_unpackhi_epi32(a, b);
     store(p, _mm256_permute2x128_si256(low, high, 0x20));
@@ -98,35 +105,82 @@ template <class Use> inline void each128(Vector v, Use use) {
 #else
 
 using Vector = __m128i;
-inline Vector load(const void *p) { return load128(p); }
-inline void store(void *p, Vector v) { store128(p, v); }
-inline Vector load_u16_as_32(const void *p) { return _mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const Vector *>(p))); }
-inline Vector fill16(int16_t v) { return _mm_set1_epi16(v); }
-inline Vector fill32(int32_t v) { return _mm_set1_epi32(v); }
-inline Vector fill128(__m128i v) { return v; }
-inline Vector and_(Vector a, Vector b) { return _mm_and_si128(a, b); }
-inline Vector xor_(Vector a, Vector b) { return _mm_xor_si128(a, b); }
-inline Vector add16(Vector a, Vector b) { return _mm_add_epi16(a, b); }
-inline Vector sub16(Vector a, Vector b) { return _mm_sub_epi16(a, b); }
-inline Vector scale16(Vector a, Vector weight) { return _mm_mulhrs_epi16(a, weight); }
-template <int n> inline Vector left16(Vector v) { return _mm_slli_epi16(v, n); }
-template <int n> inline Vector right16(Vector v) { return _mm_srli_epi16(v, n); }
-inline Vector add32(Vector a, Vector b) { return _mm_add_epi32(a, b); }
-inline Vector sub32(Vector a, Vector b) { return _mm_sub_epi32(a, b); }
-inline Vector mul32(Vector a, Vector b) { return _mm_mullo_epi32(a, b); }
-inline Vector max32(Vector a, Vector b) { return _mm_max_epi32(a, b); }
-template <int n> inline Vector left32(Vector v) { return _mm_slli_epi32(v, n); }
-template <int n> inline Vector right32(Vector v) { return _mm_srli_epi32(v, n); }
-template <int n> inline Vector sign32(Vector v) { return _mm_srai_epi32(v, n); }
-inline Vector odd16(Vector even, Vector odd) { return _mm_blend_epi16(even, odd, 0xAA); }
-inline Vector shuffle_in_lanes(Vector v, Vector order) { return shuffle128(v, order); }
-inline Vector pack_in_lanes(Vector a, Vector b) { return _mm_packus_epi16(a, b); }
-inline Vector pack(Vector a, Vector b) { return _mm_packus_epi16(a, b); }
+inline Vector load(const void *p) {
+    return load128(p);
+}
+inline void store(void *p, Vector v) {
+    store128(p, v);
+}
+inline Vector load_u16_as_32(const void *p) {
+    return _mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const Vector *>(p)));
+}
+inline Vector fill16(int16_t v) {
+    return _mm_set1_epi16(v);
+}
+inline Vector fill32(int32_t v) {
+    return _mm_set1_epi32(v);
+}
+inline Vector fill128(__m128i v) {
+    return v;
+}
+inline Vector and_(Vector a, Vector b) {
+    return _mm_and_si128(a, b);
+}
+inline Vector add16(Vector a, Vector b) {
+    return _mm_add_epi16(a, b);
+}
+inline Vector sub16(Vector a, Vector b) {
+    return _mm_sub_epi16(a, b);
+}
+inline Vector scale16(Vector a, Vector weight) {
+    return _mm_mulhrs_epi16(a, weight);
+}
+template <int n> inline Vector left16(Vector v) {
+    return _mm_slli_epi16(v, n);
+}
+template <int n> inline Vector right16(Vector v) {
+    return _mm_srli_epi16(v, n);
+}
+inline Vector add32(Vector a, Vector b) {
+    return _mm_add_epi32(a, b);
+}
+inline Vector sub32(Vector a, Vector b) {
+    return _mm_sub_epi32(a, b);
+}
+inline Vector mul32(Vector a, Vector b) {
+    return _mm_mullo_epi32(a, b);
+}
+inline Vector max32(Vector a, Vector b) {
+    return _mm_max_epi32(a, b);
+}
+template <int n> inline Vector left32(Vector v) {
+    return _mm_slli_epi32(v, n);
+}
+template <int n> inline Vector right32(Vector v) {
+    return _mm_srli_epi32(v, n);
+}
+template <int n> inline Vector sign32(Vector v) {
+    return _mm_srai_epi32(v, n);
+}
+inline Vector odd16(Vector even, Vector odd) {
+    return _mm_blend_epi16(even, odd, 0xAA);
+}
+inline Vector shuffle_in_lanes(Vector v, Vector order) {
+    return shuffle128(v, order);
+}
+inline Vector pack_in_lanes(Vector a, Vector b) {
+    return _mm_packus_epi16(a, b);
+}
+inline Vector pack(Vector a, Vector b) {
+    return _mm_packus_epi16(a, b);
+}
 inline void store_interleaved32(void *p, Vector a, Vector b) {
     store(p, _mm_unpacklo_epi32(a, b));
     store(static_cast<uint8_t *>(p) + 16, _mm_unpackhi_epi32(a, b));
 }
-template <class Use> inline void each128(Vector v, Use use) { use(0, v); }
+template <class Use> inline void each128(Vector v, Use use) {
+    use(0, v);
+}
 
 #endif
 

@@ -124,3 +124,7 @@ def demo_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
     yoloq_quantize.quantize(model, ROOT / "datasets" / "fasteners" / "images" / "calib", out, target="cpu")
     return out
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regen", action="store_true", help="write the golden files anew")

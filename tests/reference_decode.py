@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An independent decoder and NMS in NumPy float64, written from docs/package-format.md, to check the native ones against.
+"""An independent decoder and NMS in NumPy float64, written from docs/package-format.md; the native ones must agree.
 
 It works the other way round than the library: every box and every score of the head is computed, densely, and
 the caller compares those that reach the threshold.
@@ -74,8 +74,8 @@ class Dense:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function, float64, without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+    """The logistic function, float64, exact in both tails."""
+    return np.exp(-np.logaddexp(0, -x))
 
 
 def real_values(tensor: Tensor, stored: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def level_boxes(head: Head, raw: np.ndarray, level: int, center: float) -> np.nd
 
 
 def decode_dense(head: Head, arrays: list[np.ndarray], picture: int, *, center: float = 0.5) -> Dense:
-    """All boxes and scores of one picture, by position. `center` is the place of a cell's centre, for wrong references."""
+    """All boxes and scores of one picture, by position. center: a cell's centre; others make wrong references."""
     boxes, scores = [], []
     for level in range(max(1, len(head.strides))):
         anchors = len(head.anchors[level]) if head.anchors else 1

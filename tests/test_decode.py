@@ -44,7 +44,7 @@ def check(
     library: ctypes.CDLL, head: Head, arrays: list[np.ndarray], thresholds: tuple[float, ...] = THRESHOLDS
 ) -> int:
     """Compares both pictures of a batch with the reference; returns the number of candidates above 0.25."""
-    decoder = NativeDecoder(library, head)
+    decoder = NativeDecoder(library, head, 200000)
     assert [decoder.tensor_bytes(i) for i in range(len(arrays))] == [array.nbytes for array in arrays]
     count = 0
     for picture in range(2):
@@ -137,7 +137,7 @@ def test_wrong_references_are_told_apart(library: ctypes.CDLL, structure: str) -
         return replace(tensor, scale=1 / tensor.scale)
 
     wrong = {
-        "strides off by one": decode_dense(replace(head, strides=[8, 16, 33]), arrays, 0),
+        "strides off by one": decode_dense(replace(head, strides=[9, 16, 32]), arrays, 0),
         "x and y swapped": decode_dense(head, swap_xy(head, arrays), 0),
         "zero point": decode_dense(replace(head, tensors=[off_by_one(tensor) for tensor in head.tensors]), arrays, 0),
         "the other picture": decode_dense(head, arrays, 1),
@@ -359,3 +359,140 @@ def test_end2end_counts_and_classes(library: ctypes.CDLL) -> None:
     found = NativeDecoder(library, end2end_head(rows)).run([rows], 0, 0.25)
     assert found["class_id"].tolist() == [0, 4, 0]
     assert found["position"].tolist() == [1, 0, 2]
+
+
+# ------------------------------------------------------------------------------------------------------- validation
+
+
+def yolo26() -> Head:
+    """A sound head to spoil: separate box and score tensors at three levels, 160 x 96 px, 5 classes."""
+    return make_head(BY_NAME["yolo26"])[0]
+
+
+def v5(layout: str = "nchw") -> Head:
+    """A sound anchor head."""
+    return make_head(BY_NAME["v5"], layout=layout)[0]
+
+
+def retensor(head: Head, index: int = 0, **changes: object) -> Head:
+    """The head with fields of one tensor changed."""
+    tensors = [replace(tensor, **changes) if i == index else tensor for i, tensor in enumerate(head.tensors)]
+    return replace(head, tensors=tensors)
+
+
+def reoutput(head: Head, index: int = 0, **changes: object) -> Head:
+    """The head with fields of one output changed."""
+    outputs = [replace(output, **changes) if i == index else output for i, output in enumerate(head.outputs)]
+    return replace(head, outputs=outputs)
+
+
+def dense(shape: tuple[int, ...] = (1, 9, 80), axis: int = 1, **changes: object) -> Head:
+    """A dense head of 5 classes."""
+    head = Head("cxcywh", 5, 64, 64, outputs=[Output(0, "combined")], tensors=[Tensor("out", "float32", shape, axis)])
+    return replace(head, **changes)
+
+
+def rows(shape: tuple[int, ...] = (1, 300, 6), axis: int = -1, **changes: object) -> Head:
+    """An end-to-end head."""
+    head = end2end_head(np.zeros((1, 300, 6), np.float32))
+    return replace(head, tensors=[Tensor("rows", "float32", shape, axis)], **changes)
+
+
+def separate_dense(score_shape: tuple[int, ...]) -> Head:
+    """A dense head with boxes for 80 cells and scores of a shape."""
+    tensors = [Tensor("box", "float32", (1, 4, 80), 1), Tensor("score", "float32", score_shape, 1)]
+    return dense(outputs=[Output(0, "box"), Output(1, "score")], tensors=tensors)
+
+
+REFUSED = {
+    "no class": (replace(yolo26(), classes=0), "1 or more classes, found 0"),
+    "no size": (replace(yolo26(), width=0), "input size 0 x 96 is no size"),
+    "no bins": (replace(yolo26(), reg_max=0), "reg_max must be 1 or more, found 0"),
+    "bins elsewhere": (dense(reg_max=16), "reg_max above 1 goes with box ltrb only"),
+    "dense with strides": (dense(strides=[8]), "box cxcywh and xyxy have no strides"),
+    "no strides": (replace(yolo26(), strides=[]), "need strides, found none"),
+    "stride 0": (replace(yolo26(), strides=[8, 0, 32]), "stride 0 does not divide the input size 160 x 96"),
+    "stride below 0": (replace(yolo26(), strides=[8, -16, 32]), "stride -16 does not divide"),
+    "stride 12": (replace(yolo26(), strides=[12, 16, 32]), "stride 12 does not divide the input size 160 x 96"),
+    "anchors elsewhere": (replace(yolo26(), anchors=[[(1.0, 1.0)]]), "anchors go with box anchor only"),
+    "few anchor lists": (replace(v5(), anchors=v5().anchors[:2]), "each of the 3 strides, found 2 lists"),
+    "empty anchors": (replace(v5(), anchors=[*v5().anchors[:2], []]), "level 2 has no anchors"),
+    "anchor of no size": (
+        replace(v5(), anchors=[*v5().anchors[:2], [(0.0, 4.0)]]),
+        "anchor of level 2 has no positive",
+    ),
+    "one anchor too few": (
+        replace(v5(), anchors=[v5().anchors[0][:2], *v5().anchors[1:]]),
+        r"'combined_0' \[2, 30, 12, 20\] with channel_axis 1 has 30 channels, expected 20 for combined",
+    ),
+    "rank 5 anchors": (
+        replace(v5("n_anchors_hw_channels"), anchors=[v5().anchors[0][:2], *v5().anchors[1:]]),
+        "has 3 anchors, expected 2",
+    ),
+    "anchors of separate tensors": (
+        replace(v5(), outputs=[Output(0, "box"), *v5().outputs[1:]]),
+        "level 0 lacks its combined output",
+    ),
+    "no such tensor": (reoutput(yolo26(), tensor=6), "uses output 6, but there are only 6"),
+    "tensor twice": (reoutput(yolo26(), 1, tensor=0), "'box_0' is used twice"),
+    "no such level": (reoutput(yolo26(), level=3), "'box_0' is for level 3, but the head has only 3"),
+    "dense level 1": (dense(outputs=[Output(0, "combined", 1)]), "'out' is for level 1, but the head has only 1"),
+    "role twice": (reoutput(yolo26(), 1, role="box"), "'score_0' is a second box output at level 0"),
+    "no output": (replace(yolo26(), outputs=[]), "level 0 lacks its box output"),
+    "no score": (replace(yolo26(), outputs=yolo26().outputs[:-1]), "level 2 lacks its score output"),
+    "no box": (replace(yolo26(), outputs=yolo26().outputs[1:]), "level 0 lacks its box output"),
+    "no objectness": (replace(yolo26(), objectness=True), "level 0 lacks its objectness output"),
+    "needless objectness": (
+        replace(make_head(BY_NAME["yolox"])[0], objectness=False),
+        "level 0 has no place for the objectness output",
+    ),
+    "box and combined": (reoutput(yolo26(), 1, role="combined"), "level 0 has no place for the box output"),
+    "rank 2": (retensor(yolo26(), shape=(2, 4)), r"'box_0' \[2, 4\] with channel_axis 1 is no layout of a head"),
+    "rank 6": (retensor(yolo26(), shape=(2, 1, 1, 4, 12, 20)), "is no layout of a head"),
+    "no shape": (retensor(yolo26(), shape=()), "'box_0' has no shape"),
+    "axis 2 of rank 4": (retensor(yolo26(), channel_axis=2), "channel_axis 2 is no layout of a head"),
+    "axis 0": (retensor(yolo26(), channel_axis=0), "channel_axis 0 is no layout of a head"),
+    "axis 9": (retensor(yolo26(), channel_axis=9), "channel_axis 9 is no layout of a head"),
+    "axis -9": (retensor(yolo26(), channel_axis=-9), "channel_axis -9 is no layout of a head"),
+    "rank 5": (retensor(yolo26(), shape=(2, 1, 4, 12, 20), channel_axis=2), "rank 5, which goes with box anchor only"),
+    "box channels": (retensor(yolo26(), shape=(2, 5, 12, 20)), "has 5 channels, expected 4 for box with 5 classes"),
+    "bins": (replace(yolo26(), reg_max=16), "has 4 channels, expected 64 for box"),
+    "classes": (replace(yolo26(), classes=6), "'score_0' .* has 5 channels, expected 6 for score with 6 classes"),
+    "combined classes": (dense(classes=80), "'out' .* has 9 channels, expected 84 for combined with 80 classes"),
+    "combined objectness": (dense(objectness=True), "has 9 channels, expected 10 for combined"),
+    "rows and columns": (retensor(yolo26(), shape=(2, 4, 20, 12)), "does not have the 12 x 20 cells of stride 8"),
+    "cells": (retensor(yolo26(), shape=(2, 4, 239)), "does not have the 12 x 20 cells of stride 8"),
+    "another size": (replace(yolo26(), width=320), "does not have the 12 x 40 cells of stride 8"),
+    "dense cells": (separate_dense((1, 5, 81)), r"'score' \[1, 5, 81\] .* has 81 cells, but the boxes have 80"),
+    "dense classes": (separate_dense((1, 6, 80)), "has 6 channels, expected 5 for score"),
+    "batch": (retensor(yolo26(), 3, shape=(1, 5, 6, 10)), "'score_1' .* has another batch than .* has 2"),
+    "dimension 0": (retensor(yolo26(), shape=(2, 4, 0, 20)), r"\[2, 4, 0, 20\] with channel_axis 1 has an impossible"),
+    "dimension below 0": (retensor(yolo26(), shape=(2, 4, -1, 20)), "has an impossible size"),
+    "too many elements": (dense((1, 9, 2**60)), "has an impossible size"),
+    "product overflows": (dense((2**31, 2**31, 9)), "has an impossible size"),
+    "float scale": (retensor(yolo26(), scale=0.5), "'box_0' is float and takes no scale"),
+    "float zero point": (retensor(yolo26(), zero_point=1), "'box_0' has zero point 1, outside its type"),
+    "scale below 0": (retensor(yolo26(), dtype="int8", scale=-0.5), "'box_0' needs a positive, finite scale"),
+    "int8 zero point": (retensor(yolo26(), dtype="int8", scale=1, zero_point=128), "zero point 128, outside its type"),
+    "uint8 zero point": (retensor(yolo26(), dtype="uint8", scale=1, zero_point=-1), "zero point -1, outside its type"),
+    "rows of 7": (rows((1, 300, 7)), r"'rows' \[1, 300, 7\] .* expected \[n, rows, 6\] with channel_axis -1"),
+    "rows of rank 4": (rows((1, 1, 300, 6)), r"expected \[n, rows, 6\] with channel_axis -1"),
+    "rows along axis 1": (rows(axis=1), r"expected \[n, rows, 6\] with channel_axis -1"),
+    "rows of centres": (rows(box="cxcywh"), "an end2end output needs box xyxy"),
+    "rows and NMS": (rows(nms=True), "takes neither nms nor objectness"),
+    "rows and objectness": (rows(objectness=True), "takes neither nms nor objectness"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_reason(library: ctypes.CDLL, case: str) -> None:
+    head, reason = REFUSED[case]
+    with pytest.raises(ValueError, match=reason) as caught:
+        NativeDecoder(library, head)
+    assert "\n" not in str(caught.value)
+
+
+def test_heads_that_the_refused_ones_spoil_are_sound(library: ctypes.CDLL) -> None:
+    sound = [yolo26(), v5(), v5("n_anchors_hw_channels"), dense(), rows(), separate_dense((1, 5, 80))]
+    for head in [*sound, retensor(yolo26(), scale=1.0), dense((1, 80, 9), -1), rows(axis=2)]:
+        NativeDecoder(library, head)

@@ -54,8 +54,8 @@ std::string condense(const std::string &text) {
 // The last error's code, name and text. The C API keeps one text for the whole process: read it at once.
 std::string reason(ov_status_e status) {
     const Text text(ov_get_last_err_msg());
-    return "OpenVINO error " + std::to_string(status) + " (" + ov_get_error_info(status) + "): " +
-           (text ? condense(text.get()) : "no text");
+    return "OpenVINO error " + std::to_string(status) + " (" + ov_get_error_info(status) +
+           "): " + (text ? condense(text.get()) : "no text");
 }
 
 void check(ov_status_e status, int32_t failure, const std::string &what) {
@@ -92,11 +92,15 @@ Settings parse_options(const yqb_config &config) {
     Settings settings;
     for (uint32_t i = 0; i < config.option_count; ++i) {
         const std::string key = config.option_keys[i], value = config.option_values[i];
-        if (key == "precision") settings.precision = parse_precision(value);
-        else if (key == "threads") settings.threads = yqb::parse_number(key, value, 1, 1024);
-        else if (key == "profile") settings.profile = yqb::parse_number(key, value, 0, 1) == 1;
+        if (key == "precision")
+            settings.precision = parse_precision(value);
+        else if (key == "threads")
+            settings.threads = yqb::parse_number(key, value, 1, 1024);
+        else if (key == "profile")
+            settings.profile = yqb::parse_number(key, value, 0, 1) == 1;
         else if (key.find('.') == std::string::npos)
-            throw Failure{YQB_EINVAL, "the cpu backend has no option '" + key + "': it knows precision, threads, profile"};
+            throw Failure{YQB_EINVAL,
+                          "the cpu backend has no option '" + key + "': it knows precision, threads, profile"};
     }
     return settings;
 }
@@ -149,8 +153,7 @@ CompiledModel compile(ov_core_t *core, const Model &model, const yqb_config &con
     if (settings.precision == Precision::f32) return compile_as(core, model, config, settings, "f32");
     const bool automatic = settings.precision == Precision::automatic;
     if (!cpu_has_bf16(core)) {
-        if (!automatic)
-            throw Failure{YQB_EINVAL, "this CPU has no bf16: set the option precision to f32 or auto"};
+        if (!automatic) throw Failure{YQB_EINVAL, "this CPU has no bf16: set the option precision to f32 or auto"};
         log_line(config, 1, "cpu: this CPU has no bf16; float operators run as f32");
         return compile_as(core, model, config, settings, "f32");
     }
@@ -168,20 +171,29 @@ CompiledModel compile(ov_core_t *core, const Model &model, const yqb_config &con
 
 ov_element_type_e element_type(int32_t dtype) {
     switch (dtype) {
-    case YQB_UINT8: return U8;
-    case YQB_INT8: return I8;
-    case YQB_FLOAT16: return F16;
-    default: return F32;
+    case YQB_UINT8:
+        return U8;
+    case YQB_INT8:
+        return I8;
+    case YQB_FLOAT16:
+        return F16;
+    default:
+        return F32;
     }
 }
 
 const char *element_name(ov_element_type_e type) {
     switch (type) {
-    case U8: return "uint8";
-    case I8: return "int8";
-    case F16: return "float16";
-    case F32: return "float32";
-    default: return "another type";
+    case U8:
+        return "uint8";
+    case I8:
+        return "int8";
+    case F16:
+        return "float16";
+    case F32:
+        return "float32";
+    default:
+        return "another type";
     }
 }
 
@@ -229,7 +241,8 @@ Port input_port(const CompiledModel &model, const yqb_tensor &tensor) {
         throw Failure{YQB_EPACKAGE, "the model must have one input, uint8 NHWC; it has " + std::to_string(count)};
     ov_output_const_port_t *port = nullptr;
     if (ov_compiled_model_input_by_name(model.get(), tensor.name, &port) != OK)
-        throw Failure{YQB_EPACKAGE, "the model has no input '" + std::string(tensor.name) + "': build the package anew"};
+        throw Failure{YQB_EPACKAGE,
+                      "the model has no input '" + std::string(tensor.name) + "': build the package anew"};
     Port owned(port);
     check_port(owned, tensor);
     return owned;
@@ -281,8 +294,7 @@ namespace {
 void make_slots(yqb_session &session, const yqb_config &config) {
     const Port input = input_port(session.model, *config.input);
     std::vector<Port> outputs;
-    for (uint32_t i = 0; i < config.output_count; ++i)
-        outputs.push_back(output_port(session.model, config.outputs[i]));
+    for (uint32_t i = 0; i < config.output_count; ++i) outputs.push_back(output_port(session.model, config.outputs[i]));
     session.slots.resize(config.slots);
     for (Slot &slot : session.slots) {
         ov_infer_request_t *request = nullptr;
@@ -328,7 +340,8 @@ int32_t YQB_CALL session_create(const yqb_config *config, yqb_session **out, yqb
             throw Failure{YQB_EINVAL, "the CPU is device 0; there is no device '" + std::string(config->device) + "'"};
         std::error_code ignored;
         if (config->cache_dir && !std::filesystem::is_directory(std::filesystem::u8path(config->cache_dir), ignored))
-            throw Failure{YQB_EINVAL, "the cache folder " + std::string(config->cache_dir) + " does not exist: create it"};
+            throw Failure{YQB_EINVAL,
+                          "the cache folder " + std::string(config->cache_dir) + " does not exist: create it"};
         const Settings settings = parse_options(*config);
         ov_core_t *core = shared_core();
         auto session = std::make_unique<yqb_session>();
@@ -436,8 +449,9 @@ int32_t YQB_CALL profile(yqb_session *session, uint32_t slot, char *text, uint64
 
 extern "C" YQB_EXPORT const yqb_api *YQB_CALL yq_backend_entry(uint32_t core_version) {
     // No health: the host's temperature and load are not the device's. No letterbox: it runs on the CPU either way.
-    static const yqb_api api = {sizeof(yqb_api), YQ_BACKEND_VERSION, "cpu",  "cpu", sdk_version, probe, session_create,
-                                session_destroy, session_input,      submit, wait,  output,      nullptr, nullptr,
-                                profile};
+    static const yqb_api api = {
+        sizeof(yqb_api), YQ_BACKEND_VERSION, "cpu",  "cpu", sdk_version, probe,   session_create,
+        session_destroy, session_input,      submit, wait,  output,      nullptr, nullptr,
+        profile};
     return core_version == YQ_BACKEND_VERSION ? &api : nullptr;
 }

@@ -43,7 +43,8 @@ inline void one_line(char *text) {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-inline int32_t report(yqb_error *error, int32_t status, const char *format, ...) {
+inline int32_t
+report(yqb_error *error, int32_t status, const char *format, ...) {
     if (!error) return status;
     va_list arguments;
     va_start(arguments, format);
@@ -64,19 +65,21 @@ template <typename Body> int32_t guarded(yqb_error *error, Body body) noexcept {
         return report(error, YQB_ENOMEM, "out of memory");
     } catch (const std::exception &exception) {
         return report(error, YQB_EBACKEND, "%s", exception.what());
-    } catch (...) {
-        return report(error, YQB_EBACKEND, "an exception of unknown type");
-    }
+    } catch (...) { return report(error, YQB_EBACKEND, "an exception of unknown type"); }
 }
 
 // Bytes of an element; 0 for a number that is no yqb_dtype.
 inline uint64_t element_bytes(int32_t dtype) {
     switch (dtype) {
     case YQB_UINT8:
-    case YQB_INT8: return 1;
-    case YQB_FLOAT16: return 2;
-    case YQB_FLOAT32: return 4;
-    default: return 0;
+    case YQB_INT8:
+        return 1;
+    case YQB_FLOAT16:
+        return 2;
+    case YQB_FLOAT32:
+        return 4;
+    default:
+        return 0;
     }
 }
 
@@ -86,7 +89,9 @@ inline uint64_t element_count(const yqb_tensor &tensor) {
     return count;
 }
 
-inline uint64_t tensor_bytes(const yqb_tensor &tensor) { return element_count(tensor) * element_bytes(tensor.dtype); }
+inline uint64_t tensor_bytes(const yqb_tensor &tensor) {
+    return element_count(tensor) * element_bytes(tensor.dtype);
+}
 
 // Throws if a tensor's description cannot be used: names, type, rank, sizes (at most 2^40 elements).
 inline void check_tensor(const yqb_tensor &tensor, uint32_t batch) {

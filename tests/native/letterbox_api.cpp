@@ -14,7 +14,7 @@
 #define YQT_API extern "C" __attribute__((visibility("default")))
 #endif
 
-// A letterbox of one rule. isa: "generic", "sse41", "avx2", "avx512", NULL for the fastest. NULL if it cannot run here.
+// A letterbox of one rule. isa: "generic", "sse41", "avx2", NULL for the fastest. NULL if it cannot run here.
 YQT_API yq::Letterboxer *yqt_letterbox_create(int32_t width, int32_t height, int32_t bgr, int32_t center,
                                               int32_t upscale, int32_t pad, const char *isa) {
     const yq::Kernels *kernels = yq::find_kernels(isa);
@@ -39,9 +39,13 @@ YQT_API int32_t yqt_letterbox(yq::Letterboxer *letterboxer, const yq_image *imag
     return YQ_OK;
 }
 
-YQT_API void yqt_letterbox_destroy(yq::Letterboxer *letterboxer) { delete letterboxer; }
+YQT_API void yqt_letterbox_destroy(yq::Letterboxer *letterboxer) {
+    delete letterboxer;
+}
 
-YQT_API const char *yqt_letterbox_isa() { return yq::preprocess_isa(); }
+YQT_API const char *yqt_letterbox_isa() {
+    return yq::preprocess_isa();
+}
 
 // roi: receives x, y, width, height; strides: the resolved strides of both planes. Both untouched on failure.
 YQT_API int32_t yqt_check_image(const yq_image *image, int32_t *roi, int64_t *strides) {
@@ -56,4 +60,6 @@ YQT_API int32_t yqt_check_image(const yq_image *image, int32_t *roi, int64_t *st
     return YQ_OK;
 }
 
-YQT_API const char *yqt_image_error() { return yq::last_error(); }
+YQT_API const char *yqt_image_error() {
+    return yq::last_error();
+}

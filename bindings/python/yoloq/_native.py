@@ -60,7 +60,7 @@ def _load() -> tuple[cffi.FFI, Any]:
     except (OSError, AttributeError) as error:
         raise ImportError(f"cannot load the native library {path}: {error}") from None
     if found != ABI_VERSION:
-        raise ImportError(f"the native library {path} has ABI {found}, this package needs {ABI_VERSION}: reinstall both")
+        raise ImportError(f"the native library {path} has ABI {found}, not {ABI_VERSION}: install the wheel again")
     return ffi, lib
 
 
@@ -78,9 +78,10 @@ def last_error(status: int) -> Error:
 
 
 def fields(struct: Any) -> dict[str, Any]:
-    """A C struct as a dict: texts decoded, nested structs as dicts; without `size` and `reserved`."""
+    """A C struct, or a pointer to one, as a dict: texts decoded, nested structs as dicts, no `size` or `reserved`."""
     values: dict[str, Any] = {}
-    for name, field in ffi.typeof(struct).fields:
+    kind = ffi.typeof(struct)
+    for name, field in (kind.item if kind.kind == "pointer" else kind).fields:
         if name in ("size", "reserved"):
             continue
         value = getattr(struct, name)

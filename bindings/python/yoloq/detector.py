@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 import weakref
@@ -177,9 +178,7 @@ class Detector:
         call = sized("yq_call")
         _fill_call(call, score_threshold, iou_threshold, timeout_ms)
         if n == 0:
-            batch = BatchResult()
-            batch.timings = Timings(0.0, 0.0, 0.0, 0.0)
-            return batch
+            return BatchResult()
         structs = ffi.new("yq_image[]", n)
         for i, image in enumerate(images):
             structs[i].size = ffi.sizeof("yq_image")
@@ -195,10 +194,8 @@ class Detector:
         failure = self._error(status) if status else None
         if failure is not None and statuses[0] == _NOT_RUN:
             raise failure
-        batch = BatchResult(
-            Result(rows[i, : counts[i]].copy(), self.class_names, counts[i], None) for i in range(n)
-        )
-        batch.timings = _timings(call)
+        batch = BatchResult(Result(rows[i, : counts[i]].copy(), self.class_names, counts[i], None) for i in range(n))
+        batch.found, batch.timings = call.found, _timings(call)
         if failure is not None:
             raise _batch_error(failure, batch, list(statuses))
         return batch
@@ -221,9 +218,10 @@ class Detector:
         limit = self.info.max_detections
         if max_detections is None:
             return limit
-        if _whole("max_detections", max_detections) > limit:
-            raise InvalidArgument(f"max_detections {max_detections} is above the detector's {limit}: set it there")
-        return max_detections
+        number = _whole("max_detections", max_detections)
+        if number > limit:
+            raise InvalidArgument(f"max_detections {number} is above the detector's {limit}: set it there")
+        return number
 
     def _error(self, status: int) -> Error:
         """The exception for the call of this thread that has just failed."""
@@ -251,7 +249,7 @@ def _batch_error(failure: Error, batch: BatchResult, statuses: list[int]) -> Bat
     errors: dict[int, Error] = {}
     for i, status in enumerate(statuses):
         if status:
-            errors[i] = from_status(status, f"{text(lib.yq_status_name(status))}") if errors else failure
+            errors[i] = from_status(status, text(lib.yq_status_name(status))) if errors else failure
     results = [None if i in errors else result for i, result in enumerate(batch)]
     first = next(iter(errors))
     return BatchError(f"{len(errors)} of {len(batch)} pictures failed; picture {first}: {failure}", results, errors)
@@ -270,9 +268,13 @@ def _whole(name: str, value: int | None) -> int:
     """A number for a uint32_t field, where 0 means the default."""
     if value is None:
         return 0
-    if not isinstance(value, int) or not 1 <= value <= TIMEOUT_NONE:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= TIMEOUT_NONE:
         raise InvalidArgument(f"{name} is {value!r}: it must be a whole number from 1")
-    return value
+    return number
 
 
 def _c_text(name: str, value: str | int | os.PathLike[str] | None) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong, as exceptions: one class per status of the C library, each also of the built-in kind it resembles."""
+"""What goes wrong, as exceptions: one class per status of the C library, each also of the built-in kind it is like."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Detection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Detection:
     """One object. The box is in pixels of the whole picture; 0 is the left or top edge of the first pixel."""
 
     x1: float
@@ -42,7 +43,7 @@ class Result:
         self._rows = rows
         self._names = names
         self.found = found
-        """How many objects there were before `max_detections` cut them."""
+        """How many objects there were before `max_detections` cut them; in a batch just len(), see BatchResult."""
         self.timings = timings
         """What the call took; None in a batch, whose sums are in BatchResult.timings."""
 
@@ -89,9 +90,12 @@ class Result:
 
 
 class BatchResult(list[Result]):
-    """The Results of a batch, in the order of its pictures, and the sums of what they took."""
+    """The Results of a batch, in the order of its pictures."""
 
-    timings: Timings
+    found: int = 0
+    """The sum over the pictures of how many objects there were before `max_detections` cut them."""
+    timings: Timings = Timings(0.0, 0.0, 0.0, 0.0)
+    """The sums over the pictures of what they took."""
 
 
 @dataclass(frozen=True)

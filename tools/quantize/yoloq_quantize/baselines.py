@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from .dataset import read_image
 from .reference import Letterbox
+from .report import replacing
 
 
 class PictureReader(CalibrationDataReader):
@@ -38,13 +38,13 @@ class PictureReader(CalibrationDataReader):
 
 def quantize_generic(model: Path, pictures: Sequence[Path], out: Path) -> None:
     """`quantize_static` with all its defaults: what people try first."""
-    with _replacing(out) as part, _quiet():
+    with replacing(out) as part, _quiet():
         quantize_static(str(model), str(part), PictureReader(model, pictures))
 
 
 def quantize_conv_only(model: Path, pictures: Sequence[Path], out: Path) -> None:
     """The honest baseline: convolutions only, a scale per output channel, everything else left in float."""
-    with _replacing(out) as part, _quiet():
+    with replacing(out) as part, _quiet():
         quantize_static(
             str(model),
             str(part),
@@ -55,18 +55,6 @@ def quantize_conv_only(model: Path, pictures: Sequence[Path], out: Path) -> None
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-
-
-@contextlib.contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A path beside `out` that takes its place if the block succeeds."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    try:
-        yield part
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -104,6 +104,14 @@ def load_dataset(path: Path | str, split: str = "val", images: Path | str | None
     raise DatasetError(f"{path}: unknown kind {suffix or 'without a suffix'}; give a data.yaml or a COCO .json")
 
 
+def load_pictures(folder: Path | str) -> Dataset:
+    """A folder of pictures without labels."""
+    folder = Path(folder)
+    no_boxes = np.zeros((0, 4))
+    samples = [_sample(p, folder, _image_size(p), no_boxes, [], None, None, False) for p in list_images(folder)]
+    return Dataset(folder, "", (), tuple(samples))
+
+
 # ------------------------------------------------------------------------------------------------ Ultralytics
 
 
@@ -155,7 +163,9 @@ def _class_names(config: dict[str, Any], lines: dict[str, int], path: Path) -> t
     names, where = config.get("names"), f"{path}:{lines.get('names', 1)}: names"
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
-            raise DatasetError(f"{where}: ids must be 0 to {len(names) - 1} without gaps, found {sorted(names, key=str)}")
+            raise DatasetError(
+                f"{where}: ids must be 0 to {len(names) - 1} without gaps, found {sorted(names, key=str)}"
+            )
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetError(f"{where}: missing or empty; add a list of class names or a mapping from id to name")
@@ -231,7 +241,7 @@ def _label_row(fields: list[str], class_count: int, where: str) -> tuple[int, fl
         raise DatasetError(f"{where}: class {fields[0]} is not one of 0 to {class_count - 1}; correct it or `names`")
     for value, field in zip(values[1:], fields[1:], strict=True):
         if not -_EDGE_TOLERANCE <= value <= 1 + _EDGE_TOLERANCE:
-            raise DatasetError(f"{where}: {field} is not within 0 to 1; give fractions of the picture's width and height")
+            raise DatasetError(f"{where}: {field} is not within 0 to 1; give fractions of the picture's sides")
     if len(values) == 5:
         cx, cy, w, h = values[1:]
         box = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
@@ -277,7 +287,11 @@ def _parse_coco(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: not UTF-8; save it as UTF-8") from None
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}:{error.lineno}: not valid JSON: {error.msg}; correct this line") from None
-    needed = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
+    needed = {
+        "images": ("id", "file_name"),
+        "annotations": ("image_id", "category_id", "bbox"),
+        "categories": ("id", "name"),
+    }
     for section, keys in needed.items():
         rows = document.get(section) if isinstance(document, dict) else None
         if rows is None and section == "annotations" and isinstance(document, dict):

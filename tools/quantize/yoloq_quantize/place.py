@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Step `place`: decides which edges of the graph carry quantised numbers, and which tensors share one scale."""
+"""Step `place`: decides which edges of the graph carry quantised numbers, and which tensors share one scale.
+
+Inputs of convolutions are quantised, never what lies between a convolution and its activation: engines then fuse the
+activation and the next quantisation into the convolution. Operators that only move numbers (Concat, Split, ...) run on
+quantised numbers: the step goes upwards through them and quantises where numbers are made, on one scale for all.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .scheme import Scheme
+from .scheme import PlaceScheme
 
 
 @dataclass(frozen=True)
 class Edge:
-    """Input `index` of node `node` (its name)."""
+    """Input `index` of the node named `node`."""
 
     node: str
     index: int
@@ -20,14 +25,122 @@ class Edge:
 
 @dataclass(frozen=True)
 class Placement:
-    """What is quantised.
+    """What is quantised, by names.
 
-    `edges`: value name -> the edges that read it quantised, through one Quantize/Dequantize pair per value.
-    `groups`: value name -> the group of values that share its scale and zero point, itself included.
-    `convolutions`: names of the convolutions whose weights are quantised.
+    `edges`: value -> edges that read it quantised, through one Quantize/Dequantize pair per value.
+    `groups`: values that share one scale and zero point; every value of `edges` is in exactly one group.
+    `weighted`: nodes whose weights (input 1) are quantised. `kept_float`: nodes that a rule keeps in float.
     """
 
     edges: dict[str, tuple[Edge, ...]]
-    groups: dict[str, tuple[str, ...]]
-    convolutions: tuple[str, ...]
-    kept_float: tuple[str, ...] = field(default=())
+    groups: tuple[tuple[str, ...], ...]
+    weighted: tuple[str, ...]
+    kept_float: tuple[str, ...]
+
+
+def place(model: ir.Model, scheme: PlaceScheme, keep_float: frozenset[str] = frozenset()) -> Placement:
+    """Places quantisation in a float model whose nodes have unique names.
+
+    `keep_float`: names of nodes that must stay in float whatever the scheme says.
+    """
+    graph = model.graph
+    weighted, kept = [], []
+    for node in graph:
+        if node.op_type not in scheme.operators:
+            continue
+        last = scheme.float_last and any(value.is_graph_output() for value in node.outputs)
+        if last or node.name in keep_float or node.inputs[1].const_value is None:
+            kept.append(node.name)
+        else:
+            weighted.append(node)
+    walk = _Walk(scheme)
+    for node in weighted:
+        walk.want(node, 0)
+    walk.run()
+    return Placement(walk.edges(graph), walk.groups(graph), tuple(node.name for node in weighted), tuple(kept))
+
+
+class _Walk:
+    """Goes upwards from the edges that are wanted quantised, joining the values that must share a scale."""
+
+    def __init__(self, scheme: PlaceScheme) -> None:
+        self.scheme = scheme
+        self.wanted: dict[ir.Value, list[Edge]] = {}
+        self.parents: dict[ir.Value, ir.Value] = {}
+        self.waiting: list[ir.Value] = []
+        self.passed: set[ir.Value] = set()  # quantised because what they are made of is
+
+    def want(self, node: ir.Node, index: int) -> None:
+        value = node.inputs[index]
+        if is_quantised_input(value):
+            return
+        edge = Edge(node.name, index)
+        edges = self.wanted.setdefault(value, [])
+        if edge not in edges:
+            edges.append(edge)
+            self.waiting.append(value)
+
+    def run(self) -> None:
+        seen: set[ir.Value] = set()
+        while self.waiting:
+            value = self.waiting.pop()
+            producer = value.producer()
+            if value in seen or producer is None:
+                continue
+            seen.add(value)
+            if moves_only(producer, self.scheme):
+                self.passed.add(value)
+                sources = range(len(producer.inputs)) if producer.op_type == "Concat" else (0,)
+                for index in sources:
+                    self._join(producer.inputs[index], value)
+                    self.want(producer, index)
+                for sibling in producer.outputs:
+                    self._join(sibling, value)
+            elif producer.op_type in self.scheme.both_inputs and not any(
+                source.const_value is not None for source in producer.inputs
+            ):
+                for index in range(len(producer.inputs)):
+                    self.want(producer, index)
+
+    def edges(self, graph: ir.Graph) -> dict[str, tuple[Edge, ...]]:
+        return {value.name: tuple(self.wanted[value]) for value in self._quantised(graph)}
+
+    def groups(self, graph: ir.Graph) -> tuple[tuple[str, ...], ...]:
+        groups: dict[ir.Value, list[str]] = {}
+        for value in self._quantised(graph):
+            groups.setdefault(self._root(value), []).append(value.name)
+        return tuple(tuple(names) for names in groups.values())
+
+    def _quantised(self, graph: ir.Graph) -> list[ir.Value]:
+        """Values that get a Quantize/Dequantize pair, in the graph's order."""
+        return [value for node in graph for value in node.outputs
+                if value in self.wanted and value not in self.passed]
+
+    def _root(self, value: ir.Value) -> ir.Value:
+        while value in self.parents:
+            value = self.parents[value]
+        return value
+
+    def _join(self, one: ir.Value, other: ir.Value) -> None:
+        one, other = self._root(one), self._root(other)
+        if one is not other:
+            self.parents[one] = other
+
+
+def is_quantised_input(value: ir.Value) -> bool:
+    """The picture itself: already dequantised from bytes, directly or through a Transpose."""
+    node = value.producer()
+    if node is not None and node.op_type == "Transpose":
+        node = node.inputs[0].producer()
+    return node is not None and node.op_type == "DequantizeLinear"
+
+
+def moves_only(node: ir.Node, scheme: PlaceScheme) -> bool:
+    """Whether the node hands numbers on unchanged, so that one scale fits what goes in and out."""
+    if node.op_type not in scheme.through:
+        return False
+    if node.op_type == "Resize":
+        return "mode" not in node.attributes or node.attributes["mode"].as_string() == "nearest"
+    if node.op_type == "Concat":
+        return all(source.const_value is None and source.producer() is not None for source in node.inputs)
+    return node.inputs[0].producer() is not None

@@ -8,12 +8,12 @@ import onnx_ir as ir
 from ..errors import QuantizeError
 from .fix_shapes import FixShapes
 from .fold_constants import FoldConstants
-#X
+from .insert_qdq import InsertQdq
 from .remove_identity import RemoveIdentity
 from .strip import Strip
 from .uint8_input import Uint8Input
 
-__all__ = ["FixShapes", "FoldConstants", "RemoveIdentity", "Strip", "Uint8Input", "run_passes"]
+__all__ = ["FixShapes", "FoldConstants", "InsertQdq", "RemoveIdentity", "Strip", "Uint8Input", "run_passes"]
 
 
 def run_passes(model: ir.Model, *passes: ir.passes.PassBase) -> ir.Model:

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Installs, beside our modules, the OpenVINO libraries that reading ONNX and running on the CPU take; the IR front end
+# reads the compiled-model cache. Wants openvino_libs, the folder they lie in.
+
+set(bundle "")
+foreach(name openvino_c openvino openvino_intel_cpu_plugin openvino_onnx_frontend openvino_ir_frontend tbb)
+  set(file "${openvino_libs}/${CMAKE_SHARED_LIBRARY_PREFIX}${name}")
+  file(GLOB found "${file}${CMAKE_SHARED_LIBRARY_SUFFIX}" "${file}${CMAKE_SHARED_LIBRARY_SUFFIX}.[0-9]*"
+    "${file}12${CMAKE_SHARED_LIBRARY_SUFFIX}") # the last: TBB on Windows
+  if(NOT found)
+    message(FATAL_ERROR "there is no ${name} in ${openvino_libs}: reinstall OpenVINO or set YOLOQ_BUNDLE_OPENVINO to OFF")
+  endif()
+  list(APPEND bundle ${found})
+endforeach()
+
+if(WIN32)
+  install(FILES ${bundle} DESTINATION ${CMAKE_INSTALL_BINDIR})
+else()
+  install(PROGRAMS ${bundle} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step `evaluate`: how accurate a package or an ONNX model is on labelled pictures, or how far it agrees with another.
+
+Both sides of every comparison get the same rule: score >= 0.001, multi-label, NMS at IoU 0.7 where the head needs it,
+300 detections per picture, COCO's average precision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from tqdm import tqdm
+
+from .dataset import Dataset, Sample, load_dataset, load_pictures
+from .errors import QuantizeError
+from .metrics import MAX_DETECTIONS, Accuracy, Agreement, Detections, measure_accuracy, measure_agreement
+from .reference import ReferenceDetector
+
+SCORE_THRESHOLD = 0.001
+IOU_THRESHOLD = 0.7
+
+
+class Detector(Protocol):
+    """What can be evaluated: finds Detections in a uint8 (h, w, 3) BGR picture."""
+
+    class_names: tuple[str, ...] | None
+
+    def detect(self, image: np.ndarray) -> Detections: ...
+
+    def close(self) -> None: ...
+
+
+class LibraryDetector:
+    """A package run by the C library."""
+
+    def __init__(self, path: Path | str, **options: Any) -> None:
+        """options: those of `yoloq.Detector`."""
+        import yoloq  # here: the quantiser works on machines where the library is not built
+
+        try:
+            self._detector = yoloq.Detector(path, **options)
+        except yoloq.Error as error:
+            raise QuantizeError(str(error)) from error
+        self.class_names: tuple[str, ...] | None = tuple(self._detector.class_names)
+
+    def detect(self, image: np.ndarray) -> Detections:
+        found = self._detector.detect(image, format="BGR")
+        return Detections(found.boxes, found.scores, found.class_ids)
+
+    def close(self) -> None:
+        self._detector.close()
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from the decoded picture to boxes, over the pictures of the evaluation."""
+
+    p50_ms: float
+    p90_ms: float
+    mean_ms: float
+
+    @staticmethod
+    def of(times_ms: Sequence[float]) -> Latency:
+        p50, p90 = np.percentile(times_ms, [50, 90])
+        return Latency(float(p50), float(p90), float(np.mean(times_ms)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A detector's answers for each picture of a data set, in its order."""
+
+    detections: tuple[Detections, ...]
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `evaluate`. accuracy: None without labels; agreement: None without a reference model."""
+
+    model: str
+    engine: str
+    data: str
+    split: str
+    pictures: int
+    accuracy: Accuracy | None
+    reference: str | None
+    agreement: Agreement | None
+    latency: Latency
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate(
+    path: Path | str,
+    data: Path | str,
+    *,
+    split: str = "val",
+    images: Path | str | None = None,
+    reference: Path | str | None = None,
+    engine: str = "auto",
+    progress: bool = False,
+) -> Evaluation:
+    """Evaluates a `.yoloq` package or a float `.onnx`.
+
+    data: a data.yaml, a COCO .json, or (with `reference`) a folder of pictures.
+    reference: a second model; how far the first agrees with it is measured too.
+    engine: "library" runs packages by the C library, "reference" by ONNX Runtime and NumPy; "auto": what fits.
+    """
+    path = Path(path)
+    dataset = load_pictures(data) if Path(data).is_dir() else load_dataset(data, split, images)
+    if not dataset.has_labels and reference is None:
+        raise QuantizeError(f"{data}: no picture has labels; add them, or name a model to compare with: --reference")
+    run = run_model(path, dataset, engine=engine, progress=progress)
+    agreement = None
+    if reference is not None:
+        other = run_model(reference, dataset, progress=progress)
+        agreement = measure_agreement(run.detections, other.detections)
+    return Evaluation(
+        model=str(path),
+        engine=_engine_name(path, engine),
+        data=str(data),
+        split=dataset.split,
+        pictures=len(dataset.samples),
+        accuracy=measure_accuracy(dataset, run.detections) if dataset.has_labels else None,
+        reference=None if reference is None else str(reference),
+        agreement=agreement,
+        latency=run.latency,
+    )
+
+
+def run_model(path: Path | str, dataset: Dataset, *, engine: str = "auto", progress: bool = False) -> Run:
+    """Opens a model as accuracy is measured everywhere, and runs it over a data set."""
+    detector = open_detector(path, engine=engine)
+    try:
+        return run_detector(detector, dataset, Path(path).name, progress)
+    finally:
+        detector.close()
+
+
+def open_detector(
+    path: Path | str,
+    *,
+    engine: str = "auto",
+    score_threshold: float = SCORE_THRESHOLD,
+    iou_threshold: float = IOU_THRESHOLD,
+    threads: int = 0,
+) -> Detector:
+    """A detector for a package or an ONNX model; close() it. threads: of ONNX Runtime, 0: its own choice."""
+    path = Path(path)
+    if not path.exists():
+        raise QuantizeError(f"{path}: no such file; give a .yoloq package or a .onnx model")
+    limits = {
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+        "max_detections": MAX_DETECTIONS,
+    }
+    if _uses_library(path, engine):
+        return LibraryDetector(path, **limits)
+    return ReferenceDetector(path, threads=threads, **limits)
+
+
+def run_detector(detector: Detector, dataset: Dataset, title: str = "", progress: bool = False) -> Run:
+    """All pictures one after another. The detector's classes must fit the data set's."""
+    names, wanted = detector.class_names, dataset.class_names
+    if names and wanted and len(names) != len(wanted):
+        raise QuantizeError(
+            f"{title}: the model knows {len(names)} classes ({', '.join(names[:3])}, ...), "
+            f"{dataset.source} has {len(wanted)}; use the data it was trained for"
+        )
+    if dataset.samples:
+        detector.detect(dataset.samples[0].read())  # the first call pays for lazy set-up
+    detections, times = [], []
+    for sample in tqdm(dataset.samples, desc=title, unit="picture", disable=not progress, leave=False):
+        image = _read(sample)
+        start = time.perf_counter()
+        detections.append(detector.detect(image))
+        times.append((time.perf_counter() - start) * 1e3)
+    return Run(tuple(detections), Latency.of(times))
+
+
+def _read(sample: Sample) -> np.ndarray:
+    image = sample.read()
+    if image.shape[:2] != (sample.height, sample.width):
+        raise QuantizeError(f"{sample.path}: header and pixels disagree about the size; save the picture again")
+    return image
+
+
+def _uses_library(path: Path, engine: str) -> bool:
+    if engine not in ("auto", "library", "reference"):
+        raise QuantizeError(f"engine '{engine}' is unknown; choose auto, library or reference")
+    if engine == "library" and not path.is_dir():
+        raise QuantizeError(f"{path}: the library runs .yoloq packages only; leave --engine away")
+    return path.is_dir() and engine != "reference"
+
+
+def _engine_name(path: Path, engine: str) -> str:
+    if _uses_library(path, engine):
+        import yoloq
+
+        return f"yoloq {yoloq.version()}"
+    return f"ONNX Runtime {ort.__version__}"
