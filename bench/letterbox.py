@@ -54,7 +54,9 @@ def opencv_u8(source: np.ndarray, format: int) -> np.ndarray:
         source = cv2.resize(source, new, interpolation=cv2.INTER_LINEAR)
     left, top = (SIDE - new[0]) // 2, (SIDE - new[1]) // 2
     pad = (114,) * 4
-    source = cv2.copyMakeBorder(source, top, SIDE - new[1] - top, left, SIDE - new[0] - left, cv2.BORDER_CONSTANT, value=pad)
+    source = cv2.copyMakeBorder(
+        source, top, SIDE - new[1] - top, left, SIDE - new[0] - left, cv2.BORDER_CONSTANT, value=pad
+    )
     return source if format == native.NV12 else cv2.cvtColor(source, CONVERSIONS[format])
 
 
@@ -71,7 +73,9 @@ def milliseconds(run: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def measure(library: native.Library, format: int, size: tuple[int, int], rounds: int, isa: str | None) -> dict[str, float]:
+def measure(
+    library: native.Library, format: int, size: tuple[int, int], rounds: int, isa: str | None
+) -> dict[str, float]:
     """Medians in ms, and how many times faster ours is."""
     width, height = size
     source = picture(format, width, height)
@@ -99,7 +103,9 @@ def measure(library: native.Library, format: int, size: tuple[int, int], rounds:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     build = os.environ.get("YOLOQ_BUILD_DIR", str(ROOT / "build" / "release"))
-    parser.add_argument("--library", default=str(Path(build) / "lib" / "libyoloq_testing.so"), help="the testing library")
+    parser.add_argument(
+        "--library", default=str(Path(build) / "testing" / "libyoloq_testing.so"), help="the testing library"
+    )
     parser.add_argument("--rounds", type=int, default=60, help="measured runs of each (default 60)")
     parser.add_argument("--isa", help="generic, sse41 or avx2 (default: the fastest here)")
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -6,8 +6,10 @@ Subclass BackendContract for a backend, ArtifactContract for one that looks into
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ HEADER = Path(__file__).resolve().parent.parent / "include" / "yoloq_backend.h"
 OK, EINVAL, ENOTFOUND, EPACKAGE, EBACKEND, ETIMEOUT, ENOMEM, EDEVICE = range(8)
 ROLES = {"input": 0, "box": 1, "score": 2, "objectness": 3, "combined": 4, "end2end": 5}
 DTYPES = {"uint8": 1, "int8": 2, "float16": 3, "float32": 4}
-REQUIRED = "sdk_version probe session_create session_destroy session_input submit wait output".split()
+REQUIRED = ["sdk_version", "probe", "session_create", "session_destroy", "session_input", "submit", "wait", "output"]
 FOREVER = -1
 
 
@@ -260,8 +262,6 @@ class BackendContract:
         module.call("probe")
 
     def test_exports_only_its_entry(self, module_path: Path) -> None:
-        import subprocess
-
         command = ["nm", "-D", "--defined-only", str(module_path)]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert [line.split()[-1] for line in listed.splitlines()] == ["yq_backend_entry"]
@@ -291,7 +291,7 @@ class BackendContract:
             addresses = [session.input(slot).ctypes.data for slot in range(3)]
             assert all(address % 64 == 0 for address in addresses)
             order = sorted(addresses)
-            assert all(b - a >= case.input.bytes for a, b in zip(order, order[1:], strict=False))
+            assert all(b - a >= case.input.bytes for a, b in itertools.pairwise(order))
             for slot in range(3):
                 session.run(pictures(case, slot), slot)
             assert [session.input(slot).ctypes.data for slot in range(3)] == addresses
@@ -394,12 +394,15 @@ class BackendContract:
 class ArtifactContract(BackendContract):
     """For backends that look into their artefacts: the package must say what is inside."""
 
-    def test_damaged_artifact(self, module: Module, case: Case, tmp_path: Path) -> None:
+    def test_damaged_artifact(
+        self, module: Module, case: Case, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         whole = case.artifact.read_bytes()
         damaged = tmp_path / f"损坏{case.artifact.suffix}"
         for data in (b"", whole[: len(whole) // 2], b"\0" * len(whole), b"no model\n\twhatever\x01\n" * 9):
             damaged.write_bytes(data)
             refused(EPACKAGE, Session, module, replace(case, artifact=damaged))
+        assert capfd.readouterr() == ("", ""), "a module prints nothing"
 
     def test_artifact_in_a_chinese_folder(self, module: Module, case: Case, tmp_path: Path) -> None:
         moved = tmp_path / "紧固件 模型" / f"模型{case.artifact.suffix}"
@@ -411,7 +414,7 @@ class ArtifactContract(BackendContract):
     def test_wrong_outputs(self, module: Module, case: Case) -> None:
         assert "没有" in refused(EPACKAGE, Session, module, case.with_output(0, name="没有"))
         shape = case.outputs[0].shape
-        for wrong in (shape[:-1] + (shape[-1] + 1,), shape + (1,), (shape[0] + 1,) + shape[1:]):
+        for wrong in ((*shape[:-1], shape[-1] + 1), (*shape, 1), (shape[0] + 1, *shape[1:])):
             refused(EPACKAGE, Session, module, case.with_output(0, shape=wrong))
         refused(EPACKAGE, Session, module, case.with_output(0, dtype="int8"))
 

@@ -64,11 +64,12 @@ class Rule:
 
 def image_of(format: int, plane: np.ndarray, plane2: np.ndarray | None = None, **fields: Any) -> Image:
     """A yq_image over uint8 arrays of any row stride: `plane` [height, width(, channels)], NV12's `plane2`
-    [height / 2, width]. The arrays are borrowed: keep them. `fields` replace what the arrays say."""
+    [height / 2, width]. The image keeps them alive. `fields` replace what the arrays say."""
     image = Image(ctypes.sizeof(Image), format, plane.shape[1], plane.shape[0])
     image.data, image.stride = plane.ctypes.data, plane.strides[0]
     if plane2 is not None:
         image.data2, image.stride2 = plane2.ctypes.data, plane2.strides[0]
+    image.arrays = (plane, plane2)
     for name, value in fields.items():
         setattr(image, name, value)
     return image

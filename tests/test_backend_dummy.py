@@ -124,7 +124,7 @@ def test_end2end_rows(module: Module, case: Case) -> None:
     assert np.count_nonzero(score > 0.25) == CANDIDATES
     assert np.all(np.diff(score) <= 0) and np.all(label == 0)
     real = score > 0
-    assert np.all((0 <= x1) & (x2 <= 160) & (0 <= y1) & (y2 <= 160))
+    assert np.all((x1 >= 0) & (x2 <= 160) & (y1 >= 0) & (y2 <= 160))
     assert np.all(x2[real] > x1[real]) and np.all(y2[real] > y1[real])
 
 

@@ -40,7 +40,8 @@ def points(recall_points: int, precision: float = 1.0) -> float:
 def test_perfect_detections_score_100() -> None:
     data = dataset(sample("a", [BOX, FAR], [0, 1]), sample("b", [], []))
     accuracy = measure_accuracy(data, [found([BOX, FAR], [0.9, 0.8], [0, 1]), Detections.empty()])
-    assert accuracy.map50 == accuracy.map75 == accuracy.map50_95 == accuracy.medium == pytest.approx(100)
+    for value in (accuracy.map50, accuracy.map75, accuracy.map50_95, accuracy.medium):
+        assert value == pytest.approx(100)
     assert (accuracy.small, accuracy.large) == (None, None)
     assert (accuracy.pictures, accuracy.instances, accuracy.detections) == (2, 2, 2)
 

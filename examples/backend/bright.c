@@ -4,7 +4,7 @@
  *
  * Its "chip" finds one object per picture: the box around all pixels whose channels average at least a threshold. It
  * runs packages of chip "bright" whose head is end-to-end: one float32 output [batch, rows, 6]. Its artefact is a text
- * file that holds the threshold, 1 to 255. A thread per slot plays the device, as an SDK's own threads would.
+ * file: "threshold N", N from 1 to 255. A thread per slot plays the device, as an SDK's own threads would.
  *
  * To write your own: replace struct model, read_artifact and run_picture by your SDK; keep how slots are handed over.
  */
@@ -44,15 +44,19 @@ struct yqb_session {
     slot *slot;
 };
 
-/* Writes the reason, one line, and returns the status. */
+/* Writes the reason, one line of whole UTF-8 characters, and returns the status. */
 static int32_t fail(yqb_error *error, int32_t status, const char *format, ...) {
-    if (error) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(error->text, sizeof error->text, format, arguments);
-        va_end(arguments);
-        for (char *c = error->text; *c; ++c)
-            if ((unsigned char)*c < 0x20) *c = ' ';
+    if (!error) return status;
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vsnprintf(error->text, sizeof error->text, format, arguments);
+    va_end(arguments);
+    for (char *c = error->text; *c; ++c)
+        if ((unsigned char)*c < 0x20) *c = ' ';
+    if (length >= (int)sizeof error->text) { /* cut: drop the last character, it may not be whole */
+        char *end = error->text + sizeof error->text - 2;
+        while (end > error->text && ((unsigned char)*end & 0xC0) == 0x80) --end;
+        *end = '\0';
     }
     return status;
 }
@@ -62,10 +66,10 @@ static int32_t fail(yqb_error *error, int32_t status, const char *format, ...) {
 static int32_t read_artifact(const char *path, int *threshold, yqb_error *error) {
     FILE *file = fopen(path, "r");
     if (!file) return fail(error, YQB_ENOTFOUND, "cannot open %s: %s", path, strerror(errno));
-    const int read = fscanf(file, "%d", threshold);
+    const int read = fscanf(file, "threshold %d", threshold);
     fclose(file);
     if (read != 1 || *threshold < 1 || *threshold > 255)
-        return fail(error, YQB_EPACKAGE, "%s does not hold a threshold from 1 to 255", path);
+        return fail(error, YQB_EPACKAGE, "%s does not say 'threshold N' with N from 1 to 255", path);
     return YQB_OK;
 }
 

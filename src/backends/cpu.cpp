@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <vector>
 
@@ -36,7 +37,17 @@ using Text = std::unique_ptr<const char, Release<ov_free>>;
 
 // ------------------------------------------------------------------------------------------------- OpenVINO's errors
 
-// OpenVINO's exceptions are several lines, most of them "Exception from file:line". Keeps what tells something.
+// Takes the middle out of a long text; both ends stay whole UTF-8 characters.
+std::string shorten(const std::string &text, size_t front, size_t back) {
+    if (text.size() <= front + back) return text;
+    size_t cut = front, resume = text.size() - back;
+    while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+    while (resume < text.size() && (static_cast<unsigned char>(text[resume]) & 0xC0) == 0x80) ++resume;
+    return text.substr(0, cut) + " ... " + text.substr(resume);
+}
+
+// OpenVINO's exceptions are several lines: "Exception from file:line" several times, then what happened, in long cases
+// with the summary at the end. Keeps what tells something, short enough to fit an error beside a path.
 std::string condense(const std::string &text) {
     std::string kept;
     for (size_t begin = 0; begin < text.size();) {
@@ -48,7 +59,7 @@ std::string condense(const std::string &text) {
         if (!kept.empty()) kept += ' ';
         kept += line.substr(first, line.find_last_not_of(" \t\r") - first + 1);
     }
-    return kept.empty() ? text : kept;
+    return shorten(kept.empty() ? text : kept, 100, 180);
 }
 
 // The last error's code, name and text. The C API keeps one text for the whole process: read it at once.
@@ -115,10 +126,41 @@ bool cpu_has_bf16(ov_core_t *core) {
     return std::strstr(text.get(), "BF16") != nullptr;
 }
 
+// The next protobuf varint; false at the file's end.
+bool read_varint(std::istream &file, uint64_t *value) {
+    *value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+        const int byte = file.get();
+        if (byte < 0) return false;
+        *value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+        if (byte < 0x80) return true;
+    }
+    return false;
+}
+
+// Whether the file is a protobuf message that ends where its last field ends and has a graph (field 7). OpenVINO would
+// try every front end it has on anything else, and some of them print.
+bool is_onnx(const std::filesystem::path &path) {
+    std::ifstream file(path, std::ios::binary);
+    const uint64_t size = std::filesystem::file_size(path);
+    bool graph = false;
+    for (uint64_t tag = 0, value = 0; static_cast<uint64_t>(file.tellg()) < size;) {
+        if (!read_varint(file, &tag) || tag >> 3 == 0 || !read_varint(file, &value)) return false;
+        if ((tag & 7) != 0 && (tag & 7) != 2) return false; // ONNX has only varints and lengths at this level
+        if ((tag & 7) == 0) continue;
+        if (value > size - static_cast<uint64_t>(file.tellg())) return false;
+        file.seekg(static_cast<std::streamoff>(value), std::ios::cur);
+        graph = graph || tag >> 3 == 7;
+    }
+    return graph;
+}
+
 Model read_model(ov_core_t *core, const yqb_config &config) {
+    const std::filesystem::path path = std::filesystem::u8path(config.artifact);
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(std::filesystem::u8path(config.artifact), ignored))
+    if (!std::filesystem::is_regular_file(path, ignored))
         throw Failure{YQB_ENOTFOUND, std::string("there is no file ") + config.artifact};
+    if (!is_onnx(path)) throw Failure{YQB_EPACKAGE, std::string("no ONNX model, or cut short: ") + config.artifact};
     ov_model_t *model = nullptr;
     check(ov_core_read_model(core, config.artifact, nullptr, &model), YQB_EPACKAGE,
           std::string("cannot read ") + config.artifact);

@@ -192,8 +192,8 @@ class Detector:
         out = ffi.cast("yq_detection *", rows.ctypes.data)
         status = lib.yq_infer_batch(self._handle, structs, n, call, out, capacity, counts, statuses)
         failure = self._error(status) if status else None
-        if failure is not None and statuses[0] == _NOT_RUN:
-            raise failure
+        if failure is not None and (_NOT_RUN in statuses or not self._destroy.alive and not any(counts)):
+            raise failure  # the call itself, not a picture
         batch = BatchResult(Result(rows[i, : counts[i]].copy(), self.class_names, counts[i], None) for i in range(n))
         batch.found, batch.timings = call.found, _timings(call)
         if failure is not None:

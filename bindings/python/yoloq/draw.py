@@ -64,21 +64,32 @@ def draw(picture: PillowImage.Image, detections: Iterable[Detection], *, scores:
         canvas = picture.copy()
     pen = ImageDraw.Draw(canvas)
     style = _style(canvas.width, canvas.height)
+    placed = _layout(shown, canvas.size, style, scores)
     for found in reversed(shown):  # the best on top
         _draw_box(pen, found, style, canvas.size)
+    for tag, spot, class_id in placed:
+        _draw_tag(pen, tag, spot, color_of(class_id), style)
+    return canvas
+
+
+def _layout(
+    shown: list[Detection], size: tuple[int, int], style: _Style, scores: bool
+) -> list[tuple[_Tag, tuple[int, int, int, int], int]]:
+    """Tag, place (left, top, right, bottom) and class of each detection whose tag fits the picture."""
     names = [" ".join(d.name.split()) for d in shown]  # a tag is one line
     labels = [f"{name} {d.score:.2f}" if scores else name for name, d in zip(names, shown, strict=True)]
     fonts = fonts_for(labels)
     boxes = np.array([_outline(d) for d in shown], np.float32).reshape(-1, 4)
-    placed = np.zeros((0, 4), np.float32)
+    taken = np.zeros((0, 4), np.float32)
+    placed = []
     for i, (found, name, label) in enumerate(zip(shown, names, labels, strict=True)):
-        tags = _make_tags(label, name, fonts[label], style, canvas.size)
+        tags = _make_tags(label, name, fonts[label], style, size)
         if not tags:
             continue
-        tag, spot = _place(tags, _Rect(*boxes[i]), placed, np.delete(boxes, i, axis=0), canvas.size, style)
-        placed = np.vstack([placed, np.array(spot, np.float32)])
-        _draw_tag(pen, tag, spot, color_of(found.class_id), style)
-    return canvas
+        tag, spot = _place(tags, _Rect(*boxes[i]), taken, np.delete(boxes, i, axis=0), size, style)
+        taken = np.vstack([taken, np.array(spot, np.float32)])
+        placed.append((tag, spot, found.class_id))
+    return placed
 
 
 def color_of(class_id: int) -> Color:
