@@ -126,6 +126,9 @@ YQ_API int32_t YQ_CALL yq_infer_batch(yq_detector *detector, const yq_image *ima
     const uint32_t step = images ? images[0].size : 0;
     if (images) { // before any is read: all steps must be right
         int32_t status = check_size(&images[0], "images[0]");
+        if (status == YQ_OK && step % alignof(yq_image) != 0)
+            status = fail(YQ_EINVAL, "images[0].size is %u, no multiple of %zu: set it by yq_image_init", step,
+                          alignof(yq_image));
         for (uint32_t i = 1; status == YQ_OK && i < n; ++i) {
             const auto *image = reinterpret_cast<const yq_image *>(reinterpret_cast<const char *>(images) +
                                                                    static_cast<size_t>(i) * step);

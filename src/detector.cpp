@@ -84,14 +84,14 @@ int32_t Detector::set_up(const yq_options &asked) {
     if (options_.hint < YQ_HINT_DEFAULT || options_.hint > YQ_HINT_THROUGHPUT)
         return fail(YQ_EINVAL, "hint %d is no yq_hint", options_.hint);
     if (!is_index(device_))
-        return fail(YQ_EINVAL, "device \"%s\" is no decimal index such as \"0\"", device_.c_str());
+        return fail(YQ_EINVAL, "device \"%.64s\" is no decimal index such as \"0\"", device_.c_str());
     SessionPlan plan;
     if (asked.cache_dir) {
         std::error_code error;
         plan.cache_dir = asked.cache_dir;
         options_.cache_dir = nullptr;
         if (!std::filesystem::is_directory(path_from_utf8(plan.cache_dir), error))
-            return fail(YQ_EINVAL, "cache_dir \"%s\" is no folder: create it first", plan.cache_dir.c_str());
+            return fail(YQ_EINVAL, "cache_dir \"%.600s\" is no folder: create it first", plan.cache_dir.c_str());
     }
     YQ_TRY(find_backend(backend, &api_));
     if (!backend_serves(*api_, package_.chip))
@@ -102,7 +102,7 @@ int32_t Detector::set_up(const yq_options &asked) {
                                              static_cast<int32_t>(package_.classes.size()), package_.letterbox.width,
                                              package_.letterbox.height);
     } catch (const std::invalid_argument &error) {
-        return fail(YQ_EPACKAGE, "package \"%s\": %s", path_to_utf8(package_.folder).c_str(), error.what());
+        return fail(YQ_EPACKAGE, "package \"%.600s\": %s", path_to_utf8(package_.folder).c_str(), error.what());
     }
     plan.api = api_;
     plan.package = &package_;
@@ -141,15 +141,17 @@ int32_t Detector::infer(const yq_image *images, size_t step, uint32_t n, yq_call
             results};
     while (next_picture(run) || run.in_flight > 0) {
         uint32_t slot = 0;
-        if (run.next < n && run.in_flight == 0) {
+        if (run.next < n && run.deadline.passed()) {
+            rest_failed(run, fail(YQ_ETIMEOUT, "%u ms passed before the picture's turn", settings.timeout_ms));
+        } else if (run.next < n && run.in_flight == 0) {
             const Clock::time_point asked = Clock::now();
             const int32_t status = engine_->acquire(run.deadline, &slot);
             run.queue_ms = ms_between(asked, Clock::now());
             call.queue_ms += run.queue_ms;
             if (status == YQ_OK)
                 start(run, slot);
-            else // the deadline and the device are everyone's: what is left fails alike
-                for (; run.next < n; ++run.next) picture_failed(run, run.next, status);
+            else
+                rest_failed(run, status);
         } else if (run.next < n && run.in_flight < streams_.size() && engine_->try_acquire(&slot)) {
             run.queue_ms = 0;
             start(run, slot);
@@ -286,6 +288,11 @@ void Detector::picture_failed(Run &run, uint32_t index, int32_t status) {
         copy_text(run.reason, sizeof run.reason, last_error());
     else
         std::snprintf(run.reason, sizeof run.reason, "picture %u: %s", index, last_error());
+}
+
+// The deadline and the device are everyone's: the pictures that are left fail alike.
+void Detector::rest_failed(Run &run, int32_t status) {
+    for (; run.next < run.count; ++run.next) picture_failed(run, run.next, status);
 }
 
 // ---------------------------------------------------------------------------------------------------------- inspection

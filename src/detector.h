@@ -65,6 +65,7 @@ private:
     void letterbox(uint32_t slot, Stream &stream, uint32_t index);
     void write(Run &run, const Picture &picture, const CandidateList &candidates);
     void picture_failed(Run &run, uint32_t index, int32_t status);
+    void rest_failed(Run &run, int32_t status);
 
     Package package_;
     yq_options options_{};

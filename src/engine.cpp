@@ -50,7 +50,7 @@ Engine::~Engine() {
     // Ending the session might wait for ever for what the device still holds, so the host does not wait for it.
     log(YQ_LOG_ERROR, "%u request(s) never came back from the device; their session ends in the background", stuck);
     try {
-        std::thread([session = session_]() mutable { session.reset(); }).detach();
+        std::thread([session = std::move(session_)]() mutable { session.reset(); }).detach();
     } catch (const std::system_error &) {} // no thread to be had: end it here
 }
 
@@ -94,18 +94,21 @@ int32_t Engine::acquire(const Deadline &deadline, uint32_t *slot) {
     (last_ ? last_->next : first_) = &self;
     last_ = &self;
     int32_t status = YQ_OK;
+    bool poll = true; // first of all, even if a stream is free: else one in quarantine might never serve again
     for (bool done = false; !done;) {
         if (first_ != &self) {
             self.wake.wait_until(lock, deadline.soonest(long_pause));
         } else if (lost_) {
             status = recover(lock, self, deadline);
             done = status != YQ_OK;
+        } else if (poll && count(State::quarantined) > 0) {
+            poll = false;
+            poll_quarantine(lock);
         } else if (take_free(slot)) {
             done = true;
-        } else if (count(State::quarantined) == 0) {
-            self.wake.wait_until(lock, deadline.soonest(long_pause));
-        } else if (!poll_quarantine(lock)) {
-            self.wake.wait_until(lock, deadline.soonest(poll_pause));
+        } else {
+            poll = true;
+            self.wake.wait_until(lock, deadline.soonest(count(State::quarantined) > 0 ? poll_pause : long_pause));
         }
         if (!done && deadline.passed()) {
             status = timeout_reason(deadline);

@@ -13,7 +13,7 @@ float iou(const Candidate &a, const Candidate &b) {
     if (width <= 0 || height <= 0) return 0; // true as well if a box has no area
     const float common = width * height;
     const float all = (a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - common;
-    return std::min(common / all, 1.0f); // rounding could give a hair more than 1
+    return common / all; // at most 1, rounded too: either area is at least common
 }
 
 bool suppressed(const Candidate &candidate, const Candidate *kept, size_t count, float iou_threshold) {

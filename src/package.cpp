@@ -77,15 +77,15 @@ int32_t read_package(const char *path, Package *out) {
         std::error_code error;
         const fs::path folder = fs::absolute(path_from_utf8(path), error);
         if (error || !fs::is_directory(folder, error))
-            return fail(YQ_ENOTFOUND, "there is no package folder \"%s\"", path);
+            return fail(YQ_ENOTFOUND, "there is no package folder \"%.600s\"", path);
         read_checked(folder, out);
         return YQ_OK;
     } catch (const PackageFault &fault) {
-        return fail(YQ_EPACKAGE, "package \"%s\": %s", path, fault.what());
+        return fail(YQ_EPACKAGE, "package \"%.600s\": %s", path, fault.what());
     } catch (const std::bad_alloc &) {
-        return fail(YQ_ENOMEM, "out of memory while reading package \"%s\"", path);
+        return fail(YQ_ENOMEM, "out of memory while reading package \"%.600s\"", path);
     } catch (const std::exception &error) {
-        return fail(YQ_EPACKAGE, "package \"%s\" cannot be read: %s", path, error.what());
+        return fail(YQ_EPACKAGE, "package \"%.600s\" cannot be read: %s", path, error.what());
     }
 }
 

@@ -103,7 +103,7 @@ const std::vector<std::string> &installed() {
 
 int32_t find_backend(const std::string &name, const yqb_api **out) {
     if (!is_module_name(name))
-        return fail(YQ_EINVAL, "\"%s\" is no backend name: use lower-case letters, digits and _", name.c_str());
+        return fail(YQ_EINVAL, "\"%.64s\" is no backend name: use lower-case letters, digits and _", name.c_str());
     const Module module = get_module(name);
     if (module.status != YQ_OK)
         return fail(module.status, "backend \"%s\" cannot be used: %s", name.c_str(), module.reason.c_str());

@@ -52,6 +52,7 @@ class NativeDecoder:
             ctypes.c_void_p(out.ctypes.data),
             ctypes.c_uint64(len(out)),
         )
+        assert count <= self._limit
         return out[:count].copy()
 
 
@@ -68,6 +69,7 @@ def collect(library: ctypes.CDLL, candidates: np.ndarray, limit: int) -> tuple[n
         ctypes.c_void_p(out.ctypes.data),
         ctypes.byref(floor),
     )
+    assert count <= limit
     return None if count < 0 else (out[:count].copy(), floor.value)
 
 

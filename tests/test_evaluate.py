@@ -14,6 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+
 from yoloq_quantize.dataset import Dataset, load_dataset
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Run, evaluate, run_model
@@ -189,10 +190,10 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(QuantizeError, match="ONNX Runtime cannot load it"):
         ReferenceDetector(tmp_path / "bad.onnx")
     (tmp_path / "empty.yoloq").mkdir()
-    with pytest.raises(QuantizeError, match="no manifest.json"):
+    with pytest.raises(QuantizeError, match=r"no manifest\.json"):
         ReferenceDetector(tmp_path / "empty.yoloq")
     (tmp_path / "empty.yoloq/manifest.json").write_text('{"head": {}}')
-    with pytest.raises(QuantizeError, match="does not follow docs/package-format.md"):
+    with pytest.raises(QuantizeError, match=r"does not follow docs/package-format\.md"):
         ReferenceDetector(tmp_path / "empty.yoloq")
     node = helper.make_node("Relu", ["x"], ["y"])
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("x", "y")]
@@ -257,7 +258,7 @@ def test_without_labels_there_is_agreement_only(models: dict[str, Path], root: P
 
 
 def test_wrong_engine_and_wrong_classes_are_refused(models: dict[str, Path], small_data: Path) -> None:
-    with pytest.raises(QuantizeError, match="the library runs .yoloq packages only"):
+    with pytest.raises(QuantizeError, match=r"the library runs \.yoloq packages only"):
         evaluate(models["e2e"], small_data, engine="library")
     other = small_data.with_name("other.yaml")
     other.write_text("val: val.txt\nnames: [a, b, c, d, e, f]\n")

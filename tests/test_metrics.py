@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from yoloq_quantize.dataset import Dataset, Sample
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.metrics import Detections, box_iou, match_pairs, measure_accuracy, measure_agreement

@@ -80,13 +80,17 @@ def test_degenerate_boxes_suppress_nothing(library: ctypes.CDLL) -> None:
         box(8, 8, 2, 2, 0.6, 0, 3),  # inside out: the product of its sides would be positive
         box(8, 8, 2, 2, 0.5, 0, 4),
         box(4, 4, 4, 4, 0.4, 0, 5),  # a point
-        box(-3e38, -3e38, 3e38, 3e38, 0.3, 0, 6),  # its area overflows
-        box(-3e38, -3e38, 3e38, 3e38, 0.2, 0, 7),
-        box(0, 0, 1e-30, 1e-30, 0.15, 0, 8),  # its area underflows
-        box(0, 0, 1e-30, 1e-30, 0.1, 0, 9),
+        box(0, 8, 10, 2, 0.38, 0, 6),  # upside down
+        box(0, 8, 10, 2, 0.36, 0, 7),
+        box(8, 0, 2, 10, 0.34, 0, 8),  # left side right
+        box(8, 0, 2, 10, 0.32, 0, 9),
+        box(-3e38, -3e38, 3e38, 3e38, 0.3, 0, 10),  # its area overflows
+        box(-3e38, -3e38, 3e38, 3e38, 0.2, 0, 11),
+        box(0, 0, 1e-30, 1e-30, 0.15, 0, 12),  # its area underflows
+        box(0, 0, 1e-30, 1e-30, 0.1, 0, 13),
     ]
     kept = native_decode.nms(library, np.array(boxes, CANDIDATE), 0.01, 100)
-    assert kept["position"].tolist() == list(range(10))
+    assert kept["position"].tolist() == list(range(14))
 
 
 @pytest.mark.parametrize("seed", range(20))

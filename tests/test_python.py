@@ -88,7 +88,7 @@ def test_status_of_a_newer_library_is_kept() -> None:
 
 def import_with(library: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "YOLOQ_LIBRARY": str(library)}
-    command = [sys.executable, "-c", "import yoloq"]
+    command = [sys.executable, "-c", "import yoloq; yoloq.version()"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -204,7 +204,7 @@ def test_forgotten_detector_is_freed(dummy_package: Path) -> None:
         (lambda p: p[0, 0], "2 or 3 dimensions"),
         (lambda p: p[:0], "empty"),
         (lambda p: p[:, :0], "empty"),
-        (lambda p: p[:, :, :2], "1, 3 or 4 channels"),
+        (lambda p: np.ascontiguousarray(p[:, :, :2]), "1, 3 or 4 channels"),
         (lambda p: p[:, ::2], "ascontiguousarray"),
         (lambda p: p[:, ::-1], "ascontiguousarray"),
         (lambda p: p[:, :, ::-1], "ascontiguousarray"),
@@ -287,7 +287,7 @@ def test_nv12(detector: yoloq.Detector) -> None:
     ("image", "words"),
     [
         (np.zeros((361, 320), np.uint8), "multiple of 3"),
-        (np.zeros((9, 320), np.uint8), "UV plane|even"),
+        ((np.zeros((3, 320), np.uint8), np.zeros((1, 320), np.uint8)), "even"),
         (np.zeros((360, 321), np.uint8), "even"),
         (np.zeros((360, 320, 3), np.uint8), "height \\* 3 / 2"),
         ([1, 2], "NumPy array"),
@@ -344,7 +344,7 @@ def test_result(detector: yoloq.Detector, picture: np.ndarray) -> None:
     assert (result.boxes.shape, result.boxes.dtype) == ((n, 4), np.float32)
     assert (result.scores.shape, result.scores.dtype) == ((n,), np.float32)
     assert (result.class_ids.shape, result.class_ids.dtype) == ((n,), np.int32)
-    assert np.shares_memory(result.boxes, result.scores)
+    assert result.boxes.base is result.scores.base is not None  # views of one buffer
     assert (np.diff(result.scores) <= 0).all()
     assert not result.angles.any()
     first = result[0]
@@ -380,12 +380,12 @@ def test_call_options(detector: yoloq.Detector, picture: np.ndarray) -> None:
 
 
 def test_detector_options(dummy_package: Path, picture: np.ndarray) -> None:
-    options = {"score_threshold": 0.5, "iou_threshold": 0.3, "max_detections": 4, "streams": 2, "timeout_ms": 5000}
+    options = {"score_threshold": 0.5, "iou_threshold": 0.3, "max_detections": 2, "streams": 2, "timeout_ms": 5000}
     with yoloq.Detector(str(dummy_package), backend="dummy", device=0, hint="throughput", **options) as opened:
         info = opened.info
-        assert (info.score_threshold, info.max_detections, info.streams, info.timeout_ms) == (0.5, 4, 2, 5000)
+        assert (info.score_threshold, info.max_detections, info.streams, info.timeout_ms) == (0.5, 2, 2, 5000)
         assert info.iou_threshold == pytest.approx(0.3)
-        assert len(opened.detect(picture)) == 4
+        assert len(opened.detect(picture[:, :240])) == 2
 
 
 def test_info_and_names(make_dummy_package: MakePackage) -> None:
@@ -544,7 +544,10 @@ def test_log_callback(dummy_package: Path) -> None:
     assert len(lines) == seen
 
 
-def test_failing_log_callback_harms_nobody(dummy_package: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failing_log_callback_harms_nobody(dummy_package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hook: told.append(str(hook.exc_value)))
+
     def fail(level: int, message: str) -> None:
         raise KeyError("in the callback")
 
@@ -553,4 +556,4 @@ def test_failing_log_callback_harms_nobody(dummy_package: Path, capfd: pytest.Ca
         yoloq.Detector(dummy_package, backend="dummy").close()
     finally:
         yoloq.set_log_callback(None)
-    assert "in the callback" in capfd.readouterr().err
+    assert told == ["'in the callback'"]

@@ -87,8 +87,7 @@ static void run_sizes(const char *package) {
         guarded room = guarded_make(size, LEANS_ON_BEGIN);
         memset(room.data, 0xEE, size);
         yq_options_init((yq_options *)room.data, size);
-        for (uint32_t i = 0; i < size; ++i)
-            CHECK(size < 4 ? room.data[i] == 0xEE : i < 4 || room.data[i] == 0);
+        for (uint32_t i = 0; i < size; ++i) CHECK(size < 4 ? room.data[i] == 0xEE : i < 4 || room.data[i] == 0);
         if (size >= 4) CHECK(memcmp(room.data, &size, 4) == 0);
         guarded_free(&room);
     }
@@ -109,9 +108,10 @@ static void check_bad_pictures(yq_detector *detector) {
     const yq_image good = image.image;
     const int32_t sides[] = {0, -1, 16385, INT32_MAX, INT32_MIN}, formats[] = {0, -1, 7, INT32_MAX, INT32_MIN};
     const int64_t strides[] = {1, 191, -191, -1, INT64_MAX, INT64_MIN, INT64_MIN / 47};
-    const int32_t rois[][4] = {{0, 0, 0, 1},  {0, 0, 65, 48}, {1, 0, 64, 48}, {-1, 0, 10, 10}, {63, 47, 2, 1},
-                               {0, 0, -5, 5}, {5, 5, 0, 0},   {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX},
-                               {0, INT32_MIN, 1, 1}};
+    const int32_t rois[][4] = {
+        {0, 0, 0, 1},        {0, 0, 65, 48}, {1, 0, 64, 48}, {-1, 0, 10, 10},
+        {63, 47, 2, 1},      {0, 0, -5, 5},  {5, 5, 0, 0},   {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX},
+        {0, INT32_MIN, 1, 1}};
 #define BAD(field, value)                                                                                              \
     do {                                                                                                               \
         yq_image bad = good;                                                                                           \
@@ -152,8 +152,8 @@ static void check_bad_pictures(yq_detector *detector) {
 
 /* Every format, padded and bottom-up, in memory of exactly its size, with ROIs at the edges. */
 static void check_good_pictures(yq_detector *detector) {
-    const int32_t sizes[][2] = {{2, 2},     {64, 48},  {320, 320}, {322, 318}, {1000, 4},
-                                {6, 1000},  {642, 480}, {16384, 2}, {2, 16384}, {1026, 770}};
+    const int32_t sizes[][2] = {{2, 2},    {64, 48},   {320, 320}, {322, 318}, {1000, 4},
+                                {6, 1000}, {642, 480}, {16384, 2}, {2, 16384}, {1026, 770}};
     for (int32_t format = YQ_FORMAT_GRAY8; format <= YQ_FORMAT_NV12; ++format)
         for (size_t i = 0; i < COUNT(sizes); ++i)
             for (int variant = 0; variant < 4; ++variant) {
@@ -315,6 +315,7 @@ static void run_exhaust(const char *package) {
     for (int i = 0; i < most; ++i) yq_destroy(detectors[i]);
 }
 
+extern const scenario argument_scenarios[];
 const scenario argument_scenarios[] = {{"null", "", run_null},
                                        {"sizes", "", run_sizes},
                                        {"pictures", "", run_pictures},

@@ -150,7 +150,7 @@ static void run_failing(const char *package) {
     yq_destroy(detector);
 }
 
-enum { batch_most = 200, each_most = 4 };
+enum { batch_most = 2000, each_most = 4 };
 
 typedef struct batch {
     yq_image images[batch_most];
@@ -267,11 +267,12 @@ static void run_batch_lost(const char *package) {
     }
     CHECK(seen == (1 << YQ_OK | 1 << YQ_EDEVICE | 1 << YQ_EBACKEND));
     const yq_stats stats = read_stats(detector);
-    CHECK(stats.pictures + stats.errors == 200 && stats.device_lost >= 5);
+    CHECK(stats.pictures + stats.errors == 5 * 40 && stats.device_lost >= 5);
     batch_free(all);
     yq_destroy(detector);
 }
 
+extern const scenario device_scenarios[];
 const scenario device_scenarios[] = {
     {"deadline", "dummy.hang_every=2 dummy.hang_ms=600", run_deadline},
     {"quarantine", "dummy.hang_every=1 dummy.hang_ms=1200", run_quarantine},

@@ -26,7 +26,9 @@ static void join(int members, const pthread_t *ids) {
     for (int i = 0; i < members; ++i) CHECK(pthread_join(ids[i], NULL) == 0);
 }
 
-static int has_seen(team *shared, int32_t status) { return shared->seen >> status & 1; }
+static int has_seen(team *shared, int32_t status) {
+    return shared->seen >> status & 1;
+}
 
 /* Infers until the detector is gone. */
 static void *infer_until_gone(void *argument) {
@@ -278,6 +280,7 @@ static void run_everything(const char *package) {
     }
 }
 
+extern const scenario thread_scenarios[];
 const scenario thread_scenarios[] = {{"destroy-running", "dummy.delay_ms=5", run_destroy_running},
                                      {"streams", "dummy.delay_ms=1", run_streams},
                                      {"line", "dummy.delay_ms=30", run_line},

@@ -8,14 +8,17 @@
 #include "pictures.h"
 #include "yoloq.h"
 
-/* A scenario; it runs in a process of its own, on a dummy package with these options ("key=value key=value"). */
+/* A scenario; it runs in a process of its own. options, "key=value key=value", describe the package it wants: those of
+ * the dummy backend, nms=false for a head without NMS, model=real for a model that the cpu backend runs. */
 typedef struct scenario {
     const char *name, *options;
     void (*run)(const char *package);
 } scenario;
 
-/* By file; each list ends with an entry whose name is NULL. */
-extern const scenario argument_scenarios[], device_scenarios[], thread_scenarios[];
+/* An executable's scenarios by file; each list ends with a name that is NULL, the list of lists with NULL.
+ *     EXECUTABLE                    prints them, a line each: name, tab, options
+ *     EXECUTABLE SCENARIO PACKAGE   runs one; ends with 0, or with 1 and a line that says what failed */
+extern const scenario *const scenario_lists[];
 
 void check(int condition, const char *file, int line, const char *text);
 /* The status is the one wanted, and a failure has left one readable line. Returns `got`. */
@@ -28,6 +31,7 @@ void check_reason(const char *file, int line, const char *text);
 #define CHECK_REASON(text) check_reason(__FILE__, __LINE__, text)
 
 /* A detector on the dummy backend. */
+yq_detector *open_detector_on(const char *backend, const char *package, uint32_t streams);
 yq_detector *open_detector(const char *package, uint32_t streams);
 /* One picture, at most `timeout_ms` (0: the detector's). The detections are thrown away. */
 int32_t infer_one(yq_detector *detector, const picture *image, uint32_t timeout_ms);

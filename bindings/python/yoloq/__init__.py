@@ -9,8 +9,6 @@
 Errors are yoloq.Error and its subclasses.
 """
 
-import atexit
-
 from yoloq._native import TIMEOUT_NONE, fields, last_error, lib, sized, text
 from yoloq.detector import Detector, set_log_callback
 from yoloq.errors import (
@@ -76,6 +74,3 @@ def backends() -> list[Backend]:
         values = fields(desc)
         found.append(Backend(**values | {"usable": bool(values["usable"])}))
     return found
-
-
-atexit.register(set_log_callback, None)  # the library's threads must not call into an interpreter that has ended

@@ -47,24 +47,40 @@ def _library() -> str:
     )
 
 
-def _load() -> tuple[cffi.FFI, Any]:
+def _make_ffi() -> cffi.FFI:
     ffi = cffi.FFI()
     try:
         ffi.cdef(_declarations(_header().read_text(encoding="utf-8")))
     except OSError as error:
         raise ImportError(f"cannot read the header of the native library: {error}; install yoloq again") from None
+    return ffi
+
+
+def _load() -> Any:
     path = _library()
     try:
-        lib = ffi.dlopen(path)
-        found = lib.yq_abi_version()
+        library = ffi.dlopen(path)
+        found = library.yq_abi_version()
     except (OSError, AttributeError) as error:
         raise ImportError(f"cannot load the native library {path}: {error}") from None
     if found != ABI_VERSION:
         raise ImportError(f"the native library {path} has ABI {found}, not {ABI_VERSION}: install the wheel again")
-    return ffi, lib
+    return library
 
 
-ffi, lib = _load()
+class _Library:
+    """The C functions. Loads the library at the first use, so that `yoloq --help` needs none and a missing one is an
+    error that the command can report; raises ImportError."""
+
+    def __getattr__(self, name: str) -> Any:
+        library = self.__dict__.get("_loaded") or self.__dict__.setdefault("_loaded", _load())
+        value = getattr(library, name)
+        setattr(self, name, value)  # from now on a plain attribute
+        return value
+
+
+ffi = _make_ffi()
+lib = _Library()
 
 
 def text(pointer: Any) -> str:

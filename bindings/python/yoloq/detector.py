@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import operator
 import os
@@ -192,7 +193,7 @@ class Detector:
         out = ffi.cast("yq_detection *", rows.ctypes.data)
         status = lib.yq_infer_batch(self._handle, structs, n, call, out, capacity, counts, statuses)
         failure = self._error(status) if status else None
-        if failure is not None and (_NOT_RUN in statuses or not self._destroy.alive and not any(counts)):
+        if failure is not None and (_NOT_RUN in statuses or (not self._destroy.alive and not any(counts))):
             raise failure  # the call itself, not a picture
         batch = BatchResult(Result(rows[i, : counts[i]].copy(), self.class_names, counts[i], None) for i in range(n))
         batch.found, batch.timings = call.found, _timings(call)
@@ -304,3 +305,10 @@ def set_log_callback(fn: Any) -> None:
     with _log_lock:
         lib.yq_set_log_callback(callback or ffi.NULL, ffi.NULL)
         _log_callback = callback  # the old one is freed only now, when the library has let go of it
+
+
+@atexit.register
+def _stop_log() -> None:
+    """The library's threads must not call into an interpreter that has ended."""
+    if _log_callback is not None:
+        set_log_callback(None)

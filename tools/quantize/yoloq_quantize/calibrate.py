@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Step `calibrate`: what values the activations take, streamed over pictures in two passes of bounded memory."""
+"""Step `calibrate`: what values the activations take, streamed over pictures in one pass of bounded memory."""
 
 from __future__ import annotations
 
@@ -19,57 +19,90 @@ CHUNK_BYTES = 256 << 20  # activations held at once
 
 @dataclass(frozen=True)
 class Range:
-    """The values of one group of tensors: extremes, and a histogram of equal bins between them (float64 counts)."""
+    """The values of one group of tensors: extremes, and counts (float64) in equal bins between `low` and `high`,
+    which enclose them."""
 
     minimum: float
     maximum: float
+    low: float
+    high: float
     histogram: np.ndarray
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`ranges`: one per group, in the groups' order. `pictures`: how many were read in each pass."""
+    """`ranges`: one per group, in the groups' order. `pictures`: how many were read."""
 
     ranges: tuple[Range, ...]
     pictures: int
 
 
-def calibrate(model: ir.Model, groups: tuple[tuple[str, ...], ...], pictures: Callable[[], Iterable[np.ndarray]],
-              bins: int, progress: Callable[[Iterable, str], Iterable] = lambda items, _: items) -> Calibration:
-    """Observes the values of every group over `pictures()`, called once a pass: uint8 [1, h, w, 3].
+def calibrate(
+    model: ir.Model,
+    groups: tuple[tuple[str, ...], ...],
+    pictures: Iterable[np.ndarray],
+    bins: int,
+    progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
+) -> Calibration:
+    """Observes the values of every group over `pictures`: uint8 [1, h, w, 3]. `bins` is even.
 
     `progress(items, what)` wraps the iteration, for a bar.
     """
     group_of = {name: index for index, names in enumerate(groups) for name in names}
     runners = [_Runner(model, names) for names in _chunks(model, list(group_of))]
-    low, high, count = np.full(len(groups), np.inf), np.full(len(groups), -np.inf), 0
-    for picture in progress(pictures(), "ranges"):
+    histograms = [Histogram(bins) for _ in groups]
+    count = 0
+    for picture in progress(pictures, "calibrating"):
         count += 1
         for name, array in _observe(runners, picture):
-            index = group_of[name]
-            low[index], high[index] = min(low[index], float(array.min())), max(high[index], float(array.max()))
-            if not np.isfinite(low[index] + high[index]):
+            if not histograms[group_of[name]].add(array):
                 raise QuantizeError(f"the model computes NaN or infinity at {name!r}; it cannot be quantised")
     if not count:
         raise QuantizeError("no calibration pictures")
-    histograms = [np.zeros(bins) for _ in groups]
-    for picture in progress(pictures(), "histograms"):
-        for name, array in _observe(runners, picture):
-            index = group_of[name]
-            histograms[index] += _histogram(array, low[index], high[index], bins)
-    ranges = tuple(Range(float(a), float(b), h) for a, b, h in zip(low, high, histograms, strict=True))
-    return Calibration(ranges, count)
+    return Calibration(tuple(histogram.range() for histogram in histograms), count)
 
 
-def _histogram(array: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
-    if high <= low:
-        counts = np.zeros(bins)
-        counts[0] = array.size
-        return counts
-    flat = np.ascontiguousarray(array, dtype=np.float32).reshape(1, -1)
-    # OpenCV's upper bound is exclusive.
-    upper = float(np.nextafter(np.float32(high), np.float32(np.inf)))
-    return cv2.calcHist([flat], [0], None, [bins], [float(low), upper]).reshape(-1).astype(np.float64)
+class Histogram:
+    """Counts in equal bins over a span that doubles, upwards or downwards, when a value falls outside: pairs of bins
+    merge, so that nothing observed is lost and the result does not depend on anything but the values' order."""
+
+    def __init__(self, bins: int) -> None:
+        self.counts = np.zeros(bins)
+        self.low = self.width = 0.0  # of the span
+        self.minimum, self.maximum = np.inf, -np.inf
+
+    def add(self, array: np.ndarray) -> bool:
+        """Counts a float32 array's values; False, and nothing counted, if one is not finite."""
+        low, high = float(array.min()), float(array.max())
+        if not np.isfinite(low) or not np.isfinite(high):
+            return False
+        self._cover(low, high)
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        flat = np.ascontiguousarray(array, dtype=np.float32).reshape(1, -1)
+        counted = cv2.calcHist([flat], [0], None, [len(self.counts)], [self.low, self.low + self.width])
+        self.counts += counted.reshape(-1)
+        return True
+
+    def range(self) -> Range:
+        return Range(self.minimum, self.maximum, self.low, self.low + self.width, self.counts)
+
+    def _cover(self, low: float, high: float) -> None:
+        if not self.width:
+            # OpenCV's upper bound is exclusive: leave room above, and a span even where all values are equal.
+            self.low = low
+            self.width = max((high - low) * 1.001, abs(high) * 1e-6, 1e-12)
+        while low < self.low:
+            self.low -= self.width
+            self._merge(upper=True)
+        while high >= self.low + self.width:
+            self._merge(upper=False)
+
+    def _merge(self, upper: bool) -> None:
+        """Doubles the span; what was counted lands in its upper or lower half."""
+        merged = self.counts.reshape(-1, 2).sum(axis=1)
+        empty = np.zeros_like(merged)
+        self.counts = np.concatenate([empty, merged] if upper else [merged, empty])
+        self.width *= 2
 
 
 def _chunks(model: ir.Model, names: list[str]) -> list[list[str]]:

@@ -104,6 +104,15 @@ def load_dataset(path: Path | str, split: str = "val", images: Path | str | None
     raise DatasetError(f"{path}: unknown kind {suffix or 'without a suffix'}; give a data.yaml or a COCO .json")
 
 
+def class_names(path: Path | str) -> tuple[str, ...]:
+    """The class names of a data.yaml, whether or not its pictures are there."""
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; give a data.yaml")
+    config, lines = _parse_yaml(path)
+    return _class_names(config, lines, path)
+
+
 def load_pictures(folder: Path | str) -> Dataset:
     """A folder of pictures without labels."""
     folder = Path(folder)

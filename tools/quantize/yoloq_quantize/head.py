@@ -66,8 +66,9 @@ def find_head(model: ir.Model, classes: int | None = None) -> Head:
     for hypothesis in _hypotheses(levels, strides, probe):
         random = probe.random(raws)
         result = probe.run(random)
-        if explains(hypothesis, random, result, has_nms):
-            head = _describe(hypothesis, raws, nms=has_nms or result.shape[-1] != 6 or result.shape[1] > 1000)
+        form = explains(hypothesis, random, result, has_nms)
+        if form:
+            head = _describe(hypothesis, raws, nms=has_nms or form == "dense")
             if classes is not None and head.classes != classes:
                 raise QuantizeError(f"the head has {head.classes} classes, but {classes} class names were given")
             return head

@@ -11,7 +11,6 @@ import numpy as np
 
 PIXELS = 0.02  # boxes agree within this, in input pixels: a wrong offset or stride is off by whole pixels
 SCORE = 1e-4
-SPREAD = 4.0  # most pixels are compared relative to the box, in units of its size
 
 
 @dataclass(frozen=True)
@@ -90,19 +89,18 @@ def anchors_from_probe(hypothesis: Hypothesis, run: Callable[[dict[str, np.ndarr
     return replace(hypothesis, anchors=tuple(anchors))
 
 
-def explains(hypothesis: Hypothesis, raws: dict[str, np.ndarray], result: np.ndarray, has_nms: bool) -> bool:
-    """Whether decoding `raws` by the hypothesis gives the model's `result` [1, ...]."""
+def explains(hypothesis: Hypothesis, raws: dict[str, np.ndarray], result: np.ndarray, has_nms: bool) -> str | None:
+    """"dense" or "end2end" if decoding `raws` by the hypothesis gives the model's `result` [1, ...], else None."""
     boxes, scores, objectness = decode(hypothesis, raws)
     if result.ndim != 3 or result.shape[0] != 1:
-        return False
+        return None
     rows = result[0]
     count = len(boxes)
     for table in (rows, rows.T):
         if len(table) == count and not has_nms:
-            return _explains_dense(table, boxes, scores, objectness)
-    if rows.shape[1] == 6:
-        return _explains_end2end(rows, boxes, scores if objectness is None else scores * objectness, has_nms)
-    return False
+            return "dense" if _explains_dense(table, boxes, scores, objectness) else None
+    joint = scores if objectness is None else scores * objectness
+    return "end2end" if rows.shape[1] == 6 and _explains_end2end(rows, boxes, joint, has_nms) else None
 
 
 def decode(hypothesis: Hypothesis, raws: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

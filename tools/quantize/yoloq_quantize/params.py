@@ -91,16 +91,16 @@ def _params(low: float, high: float, scheme: ActivationScheme) -> TensorParams:
 
 def _percentile(observed: Range, percentile: float) -> tuple[float, float]:
     """The range without the outer (100 - percentile) percent of the values on either side."""
-    edges = np.linspace(observed.minimum, observed.maximum, len(observed.histogram) + 1)
+    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
     share = np.cumsum(observed.histogram) / observed.histogram.sum()
-    low = edges[np.searchsorted(share, 1 - percentile / 100)]
-    high = edges[np.searchsorted(share, percentile / 100) + 1]
+    low = max(edges[np.searchsorted(share, 1 - percentile / 100)], observed.minimum)
+    high = min(edges[np.searchsorted(share, percentile / 100) + 1], observed.maximum)
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
 def _least_error(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
     """The range whose quantisation changes the observed values least, in the mean of squares."""
-    edges = np.linspace(observed.minimum, observed.maximum, len(observed.histogram) + 1)
+    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
     used = observed.histogram > 0
     centres, counts = ((edges[:-1] + edges[1:]) / 2)[used], observed.histogram[used]
     low, high = min(observed.minimum, 0.0), max(observed.maximum, 0.0)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The toolchain's commands, for the one command `yoloq`. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Adds `quantize` and `evaluate` to an argparse subparsers object; `args.run(args)` returns the exit code."""
+    _register_quantize(subparsers)
+    from .evaluate_cli import register_evaluate
+
+    register_evaluate(subparsers)
+
+
+def _register_quantize(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "quantize",
+        help="turn a trained model into an INT8 package for a chip",
+        description="Finds and cuts the detection head, calibrates on pictures, quantises, and writes a .yoloq package.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="a float32 ONNX detector, opset 11 to 20")
+    parser.add_argument("--calib", type=Path, metavar="DIR", help="folder of calibration pictures, 30 or more")
+    parser.add_argument("--target", default="cpu", help="the chip (default: cpu)")
+    parser.add_argument("--out", type=Path, required=True, metavar="P.yoloq", help="the package to write")
+    parser.add_argument("--data", type=Path, metavar="data.yaml", help="class names, if the model holds none")
+    parser.add_argument("--recipe", default="default", help="default is the only one yet")
+    parser.add_argument("--precision", default="int8", choices=("int8", "float32"),
+                        help="float32: the same cut and input, nothing quantised")
+    parser.add_argument("--head", default="auto", choices=("auto", "dense-cxcywh", "dense-xyxy", "end2end"),
+                        help="auto finds and cuts the head; the others leave a decoded output in the graph")
+    parser.add_argument("--size", type=_size, metavar="HxW", help="input size in pixels, if the model leaves it open")
+    parser.add_argument("--color", default="RGB", choices=("RGB", "BGR"), help="what the model was trained on")
+    parser.add_argument("--input-scale", type=_scale, default=1 / 255, metavar="S",
+                        help="a byte times S is the model's input: 1/255 (default) or 1")
+    parser.add_argument("--name", help="the model's name in the package (default: the file's)")
+    parser.add_argument("--force", action="store_true", help="replace a package that exists")
+    parser.add_argument("--json", metavar="F", help='write a summary as JSON; "-": to standard output')
+    parser.set_defaults(run=_run_quantize)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    try:
+        size = int(height), int(width or height)
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 32 or max(size) > 8192:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 640 or 480x640 (height x width)")
+    return size
+
+
+def _scale(text: str) -> float:
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; write 1/255 or 1") from None
+
+
+def _run_quantize(args: argparse.Namespace) -> int:
+    from . import quantize
+
+    result = quantize(
+        args.model, args.calib, args.out, args.target, precision=args.precision, recipe=args.recipe, data=args.data,
+        head=args.head, size=args.size, color=args.color, input_scale=args.input_scale, name=args.name,
+        force=args.force, progress=_bar,
+    )
+    summary = result.to_json()
+    if args.json == "-":
+        print(json.dumps(summary, ensure_ascii=False, indent=2))
+        return 0
+    if args.json:
+        from .report import replacing
+
+        with replacing(Path(args.json)) as part:
+            part.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print(f"{result.package}: {result.precision}, head {result.family}, {len(result.classes)} classes, "
+          f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "
+          f"({100 * result.int8_macs:.1f} % of the multiply-adds), {result.bytes / 1e6:.2f} MB")
+    return 0
+
+
+def _bar(items: Iterable, what: str) -> Iterable:
+    """A progress bar on a terminal, silence elsewhere."""
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, unit="picture", leave=False)

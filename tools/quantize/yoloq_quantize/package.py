@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step `package`: writes NAME.yoloq/ as docs/package-format.md says; all of it, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import QuantizeError
+from .head import Head
+from .scheme import Target
+
+FORMAT = 1
+DEFAULTS = {"score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300, "streams": 1, "timeout_ms": 10000}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The artefact's picture input: uint8 NHWC, size in pixels, channels in the order of `color`."""
+
+    name: str
+    width: int
+    height: int
+    color: str = "RGB"
+    pad: int = 114
+    align: str = "center"
+    upscale: bool = True
+
+
+@dataclass(frozen=True)
+class PackageContent:
+    """Everything a package says. `summary` and `source` go into the manifest as they are."""
+
+    name: str
+    precision: str
+    classes: tuple[str, ...]
+    input: InputSpec
+    head: Head
+    target: Target
+    compiler: str
+    artifact: bytes
+    summary: dict[str, Any]
+    source: dict[str, str]
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Refuses a package path that cannot be written, before any work is done."""
+    if path.exists() and not force:
+        raise QuantizeError(f"{path}: exists already; choose another --out, or replace it with --force")
+    if path.exists() and not (path / "manifest.json").is_file():
+        raise QuantizeError(f"{path}: exists and is no package; --force replaces packages only")
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+        raise QuantizeError(f"{path.parent}: cannot be written to; choose another --out")
+
+
+def write_package(path: Path, content: PackageContent, force: bool = False) -> None:
+    """Writes the package beside its place, then renames it there. On failure nothing is left, and an old one stays."""
+    check_free(path, force)
+    files = {content.target.file: content.artifact, "labels.txt": _labels(content.classes)}
+    manifest = _json(build_manifest(content, files))
+    files["manifest.json"] = manifest
+    files["manifest.sha256"] = f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
+    try:
+        with _beside(path) as folder:
+            for name, data in files.items():
+                with (folder / name).open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            _swap(folder, path)
+    except OSError as error:
+        raise QuantizeError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+
+
+def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str, Any]:
+    head, target, given = content.head, content.target, content.input
+    return {
+        "format": FORMAT,
+        "name": content.name,
+        "task": "detect",
+        "precision": content.precision,
+        "classes": list(content.classes),
+        "input": {
+            "name": given.name, "width": given.width, "height": given.height, "color": given.color,
+            "layout": "NHWC", "dtype": "uint8",
+            "letterbox": {"pad": given.pad, "align": given.align, "upscale": given.upscale},
+        },
+        "head": {
+            "box": head.box, "score": head.score, "reg_max": head.reg_max, "objectness": head.objectness,
+            "nms": head.nms, "strides": list(head.strides),
+            "anchors": None if head.anchors is None else [[list(anchor) for anchor in level] for level in head.anchors],
+            "outputs": [{"tensor": output.name, "role": output.role, "level": output.level}
+                        for output in head.outputs],
+        },
+        "outputs": [
+            {"name": output.name, "dtype": "float32", "shape": list(output.shape),
+             "channel_axis": output.channel_axis, "scale": None, "zero_point": None}
+            for output in head.outputs
+        ],
+        "target": {"chip": target.chip, "backend": target.backend, "sdk": target.sdk,
+                   "sdk_version": target.sdk_version, "compiler": content.compiler},
+        "artifacts": [{"file": target.file, "batch": 1}],
+        "backend_options": target.backend_options,
+        "defaults": DEFAULTS,
+        "quantization": content.summary,
+        "accuracy": {},
+        "source": content.source,
+        "files": {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                  for name, data in sorted(files.items())},
+    }
+
+
+def _labels(classes: tuple[str, ...]) -> bytes:
+    for name in classes:
+        if not name.strip() or any(ord(letter) < 0x20 for letter in name):
+            raise QuantizeError(f"class name {name!r} is empty or holds control characters; rename it")
+    return "".join(f"{name}\n" for name in classes).encode()
+
+
+def _json(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A new folder in the package's parent, removed at the end if it is still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _swap(folder: Path, path: Path) -> None:
+    """Puts `folder` in the place of `path`. An old package comes back if that fails."""
+    if not path.exists():
+        folder.rename(path)
+        return
+    old = folder.with_name(folder.name + ".old")
+    path.rename(old)
+    try:
+        folder.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
