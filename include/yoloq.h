@@ -166,6 +166,7 @@ typedef enum yq_color_space {
  * A picture, borrowed for the call: it is read only while the call runs, and never after it returned, a timeout
  * included. `data` is the address of the first byte of the top row. Strides are in bytes from a row to the row below
  * it: 0 means packed, negative means bottom-up memory (a Windows bitmap: point `data` at the last row in memory).
+ * data2 and stride2 belong to NV12 alone and are 0 otherwise.
  */
 typedef struct yq_image {
     uint32_t size;                             /**< sizeof(yq_image); set by yq_image_init */

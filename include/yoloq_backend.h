@@ -25,6 +25,8 @@
  *  - wait returns YQB_ETIMEOUT and leaves the request on the device if it is not done in time. The core then keeps the
  *    slot in quarantine and asks again, with a timeout of 0, until the device gives it back. (Beware of SDKs whose
  *    timed wait returns success either way.)
+ *  - Any other result of wait gives the slot back. Calls out of order are YQB_EINVAL: submit on a slot whose request was
+ *    not given back, wait on one without a request, output before wait returned YQB_OK.
  *  - YQB_EDEVICE means that the device is lost. The core destroys the session, creates a new one on the next call, and
  *    neither may block for longer than the SDK itself does.
  *  - No exception, signal, exit or print leaves a module. Allocate in session_create, not in submit or wait.
@@ -115,7 +117,10 @@ typedef struct yqb_config {
     uint32_t output_count;
     const yqb_tensor *input;
     const yqb_tensor *outputs;
-    const char *const *option_keys;   /**< the package's backend_options, option_count strings each */
+    /** The package's backend_options, option_count strings each. A key with a dot belongs to the backend that is named
+        before the dot, one without to the package's own. That backend refuses what it does not know with YQB_EINVAL,
+        every other ignores it. */
+    const char *const *option_keys;
     const char *const *option_values;
     uint32_t option_count;
     yqb_log_fn log;
@@ -165,7 +170,7 @@ typedef struct yqb_api {
     void(YQB_CALL *session_destroy)(yqb_session *session);
     /** Where the core writes slot's pixels: batch * height * width * channels bytes, the same address for ever. */
     int32_t(YQB_CALL *session_input)(yqb_session *session, uint32_t slot, void **data, uint64_t *bytes, yqb_error *error);
-    /** Starts the slot's request with its first `count` pictures (1..batch). */
+    /** Starts the slot's request with its first `count` pictures (1..batch); outputs of the others mean nothing. */
     int32_t(YQB_CALL *submit)(yqb_session *session, uint32_t slot, uint32_t count, yqb_error *error);
     /** Waits for the slot's request. timeout_us: 0 asks only, negative waits for ever. */
     int32_t(YQB_CALL *wait)(yqb_session *session, uint32_t slot, int64_t timeout_us, yqb_error *error);

@@ -45,9 +45,7 @@ template <typename T> void give(T filled, T *out) {
 template <typename Body> int32_t guarded(Body body) {
     try {
         return body();
-    } catch (const std::bad_alloc &) {
-        return fail(YQ_ENOMEM, "out of memory");
-    } catch (const std::exception &error) {
+    } catch (const std::bad_alloc &) { return fail(YQ_ENOMEM, "out of memory"); } catch (const std::exception &error) {
         return fail(YQ_EINTERNAL, "unexpected: %s", error.what());
     } catch (...) { return fail(YQ_EINTERNAL, "unexpected exception"); }
 }
@@ -63,7 +61,8 @@ int32_t infer(yq_detector *handle, const yq_image *images, size_t step, uint32_t
             status = YQ_EINVAL;
         else if (call)
             status = check_size(call, "call");
-        if (status == YQ_OK && !results.counts) status = fail(YQ_EINVAL, "count is NULL: it receives how many were found");
+        if (status == YQ_OK && !results.counts)
+            status = fail(YQ_EINVAL, "count is NULL: it receives how many were found");
         if (status == YQ_OK && !images) status = fail(YQ_EINVAL, "image is NULL");
         if (status == YQ_OK && !results.detections && results.capacity_each > 0)
             status = fail(YQ_EINVAL, "out is NULL with a capacity of %u", results.capacity_each);
@@ -80,19 +79,33 @@ int32_t infer(yq_detector *handle, const yq_image *images, size_t step, uint32_t
 
 extern "C" {
 
-YQ_API const char *YQ_CALL yq_last_error(void) { return yq::last_error(); }
+YQ_API const char *YQ_CALL yq_last_error(void) {
+    return yq::last_error();
+}
 
-YQ_API const char *YQ_CALL yq_status_name(int32_t status) { return yq::status_name(status); }
+YQ_API const char *YQ_CALL yq_status_name(int32_t status) {
+    return yq::status_name(status);
+}
 
-YQ_API const char *YQ_CALL yq_version(void) { return version; }
+YQ_API const char *YQ_CALL yq_version(void) {
+    return version;
+}
 
-YQ_API uint32_t YQ_CALL yq_abi_version(void) { return YQ_ABI_VERSION; }
+YQ_API uint32_t YQ_CALL yq_abi_version(void) {
+    return YQ_ABI_VERSION;
+}
 
-YQ_API void YQ_CALL yq_options_init(yq_options *p, uint32_t size) { init(p, size); }
+YQ_API void YQ_CALL yq_options_init(yq_options *p, uint32_t size) {
+    init(p, size);
+}
 
-YQ_API void YQ_CALL yq_call_init(yq_call *p, uint32_t size) { init(p, size); }
+YQ_API void YQ_CALL yq_call_init(yq_call *p, uint32_t size) {
+    init(p, size);
+}
 
-YQ_API void YQ_CALL yq_image_init(yq_image *p, uint32_t size) { init(p, size); }
+YQ_API void YQ_CALL yq_image_init(yq_image *p, uint32_t size) {
+    init(p, size);
+}
 
 YQ_API int32_t YQ_CALL yq_create(yq_detector **out, const char *package_path, const yq_options *options) {
     return guarded([&]() -> int32_t {
@@ -133,8 +146,8 @@ YQ_API int32_t YQ_CALL yq_infer_batch(yq_detector *detector, const yq_image *ima
             const auto *image = reinterpret_cast<const yq_image *>(reinterpret_cast<const char *>(images) +
                                                                    static_cast<size_t>(i) * step);
             if (image->size != step)
-                status = fail(YQ_EINVAL, "images[%u].size is %u, images[0].size is %u: set all alike", i, image->size,
-                              step);
+                status =
+                    fail(YQ_EINVAL, "images[%u].size is %u, images[0].size is %u: set all alike", i, image->size, step);
         }
         if (status != YQ_OK) {
             if (counts) std::fill_n(counts, n, 0u);

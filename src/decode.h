@@ -15,7 +15,7 @@ struct Candidate {
     float x1, y1, x2, y2; // input pixels, not clipped
     float score;
     int32_t class_id;
-    uint32_t position;    // place of the (cell, anchor) in the head: level by level, row by row, anchor by anchor
+    uint32_t position; // place of the (cell, anchor) in the head: level by level, row by row, anchor by anchor
 };
 
 // The one order of candidates and results: score (high first), class, position.

@@ -15,10 +15,22 @@
 namespace yq {
 namespace {
 
-// NMS looks at this many candidates of a picture at most, the best ones: as many as the field's usual tools.
-constexpr size_t nms_candidates = 30000;
+// Of a picture's candidates at most this many are looked at, the best ones: as many as the field's usual tools take.
+constexpr size_t most_candidates = 30000;
 
-bool is_share(float value) { return value > 0 && value <= 1; } // false for NaN
+bool is_share(float value) {
+    return value > 0 && value <= 1;
+} // false for NaN
+
+// Drops, in place, boxes that lie wholly outside the picture or have no area: they must not use up max_detections.
+void drop_outside(CandidateList &list, const LetterboxBox &box) {
+    const auto left = static_cast<float>(box.left), right = static_cast<float>(box.left + box.width);
+    const auto top = static_cast<float>(box.top), bottom = static_cast<float>(box.top + box.height);
+    Candidate *const end = std::remove_if(list.data(), list.data() + list.size(), [&](const Candidate &c) {
+        return !(std::min(c.x2, right) > std::max(c.x1, left) && std::min(c.y2, bottom) > std::max(c.y1, top));
+    });
+    list.truncate(static_cast<size_t>(end - list.data()));
+}
 
 bool is_index(const std::string &text) {
     return !text.empty() && text.size() <= 9 &&
@@ -42,8 +54,8 @@ struct Detector::Run {
     yq_call &call;
     const Results &results;
 
-    uint32_t next = 0; // picture to start next
-    ImageView view{};  // that picture, checked
+    uint32_t next = 0;                    // picture to start next
+    ImageView view{};                     // that picture, checked
     uint32_t flying[YQ_MAX_STREAMS] = {}; // slots at work, oldest first, a ring
     uint32_t oldest = 0, in_flight = 0;
     float queue_ms = 0; // of the slot just leased
@@ -98,9 +110,9 @@ int32_t Detector::set_up(const yq_options &asked) {
         return fail(YQ_EPACKAGE, "the package was compiled for %s, backend %s runs %s: quantize it for this target",
                     package_.chip.c_str(), api_->name, api_->targets);
     try {
-        decoder_ = std::make_unique<Decoder>(package_.head, package_.outputs,
-                                             static_cast<int32_t>(package_.classes.size()), package_.letterbox.width,
-                                             package_.letterbox.height);
+        decoder_ =
+            std::make_unique<Decoder>(package_.head, package_.outputs, static_cast<int32_t>(package_.classes.size()),
+                                      package_.letterbox.width, package_.letterbox.height);
     } catch (const std::invalid_argument &error) {
         return fail(YQ_EPACKAGE, "package \"%.600s\": %s", path_to_utf8(package_.folder).c_str(), error.what());
     }
@@ -109,11 +121,10 @@ int32_t Detector::set_up(const yq_options &asked) {
     plan.device = device_;
     plan.streams = options_.streams;
     plan.hint = options_.hint;
-    const size_t candidates = package_.head.nms ? std::max<size_t>(nms_candidates, options_.max_detections)
-                                                : options_.max_detections;
+    const size_t candidates = std::max<size_t>(most_candidates, options_.max_detections);
     for (uint32_t i = 0; i < options_.streams; ++i)
-        streams_.push_back(std::make_unique<Stream>(package_.letterbox, candidates, package_.outputs.size(),
-                                                    plan.artifact().batch));
+        streams_.push_back(
+            std::make_unique<Stream>(package_.letterbox, candidates, package_.outputs.size(), plan.artifact().batch));
     YQ_TRY(Engine::create(plan, &stats_, &engine_));
     log(YQ_LOG_INFO, "loaded %s for %s on backend %s (%s), %u stream(s), letterbox %s", package_.name.c_str(),
         package_.chip.c_str(), api_->name, api_->sdk_version(), options_.streams, preprocess_isa());
@@ -137,7 +148,12 @@ int32_t Detector::infer(const yq_image *images, size_t step, uint32_t n, yq_call
     call.queue_ms = call.preprocess_ms = call.engine_ms = call.decode_ms = 0;
     Settings settings{};
     YQ_TRY(this->settings(call, &settings));
-    Run run{reinterpret_cast<const unsigned char *>(images), step, n, settings, Deadline(settings.timeout_ms), call,
+    Run run{reinterpret_cast<const unsigned char *>(images),
+            step,
+            n,
+            settings,
+            Deadline(settings.timeout_ms),
+            call,
             results};
     while (next_picture(run) || run.in_flight > 0) {
         uint32_t slot = 0;
@@ -230,6 +246,7 @@ void Detector::finish(Run &run, uint32_t slot) {
         candidates.clear();
         decoder_->run(stream.tensors.data(), i, run.settings.score_threshold, candidates);
         candidates.finish();
+        drop_outside(candidates, picture.box);
         if (package_.head.nms) nms(candidates, run.settings.iou_threshold, run.settings.max_detections);
         candidates.truncate(run.settings.max_detections);
         write(run, picture, candidates);
@@ -248,7 +265,7 @@ void Detector::finish(Run &run, uint32_t slot) {
     engine_->release(slot);
 }
 
-// Candidates in input pixels become the caller's detections in picture pixels. What lies wholly outside is dropped.
+// Candidates in input pixels become the caller's detections in picture pixels.
 void Detector::write(Run &run, const Picture &picture, const CandidateList &candidates) {
     const ImageView &view = picture.view;
     const LetterboxBox &box = picture.box;
@@ -256,25 +273,22 @@ void Detector::write(Run &run, const Picture &picture, const CandidateList &cand
         const float inside = std::clamp((value - static_cast<float>(offset)) * scale, 0.f, static_cast<float>(length));
         return inside + static_cast<float>(begin);
     };
+    const auto written = static_cast<uint32_t>(std::min<size_t>(candidates.size(), run.results.capacity_each));
     yq_detection *out = run.results.detections;
     if (out) out += static_cast<size_t>(picture.index) * run.results.capacity_each;
-    uint32_t found = 0, written = 0;
-    for (size_t i = 0; i < candidates.size(); ++i) {
+    for (uint32_t i = 0; i < written; ++i) {
         const Candidate &candidate = candidates.data()[i];
-        yq_detection detection{};
-        detection.x1 = back(candidate.x1, box.left, box.scale_x, view.roi_x, view.roi_width);
-        detection.y1 = back(candidate.y1, box.top, box.scale_y, view.roi_y, view.roi_height);
-        detection.x2 = back(candidate.x2, box.left, box.scale_x, view.roi_x, view.roi_width);
-        detection.y2 = back(candidate.y2, box.top, box.scale_y, view.roi_y, view.roi_height);
-        if (!(detection.x2 > detection.x1 && detection.y2 > detection.y1)) continue;
-        detection.score = candidate.score;
-        detection.class_id = candidate.class_id;
-        ++found;
-        if (written < run.results.capacity_each) out[written++] = detection;
+        out[i] = {};
+        out[i].x1 = back(candidate.x1, box.left, box.scale_x, view.roi_x, view.roi_width);
+        out[i].y1 = back(candidate.y1, box.top, box.scale_y, view.roi_y, view.roi_height);
+        out[i].x2 = back(candidate.x2, box.left, box.scale_x, view.roi_x, view.roi_width);
+        out[i].y2 = back(candidate.y2, box.top, box.scale_y, view.roi_y, view.roi_height);
+        out[i].score = candidate.score;
+        out[i].class_id = candidate.class_id;
     }
     run.results.counts[picture.index] = written;
-    run.call.found += found;
-    stats_.detections += found;
+    run.call.found += static_cast<uint32_t>(candidates.size());
+    stats_.detections += candidates.size();
 }
 
 void Detector::picture_failed(Run &run, uint32_t index, int32_t status) {

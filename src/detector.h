@@ -31,8 +31,8 @@ public:
     // Finds objects in n pictures that lie `step` bytes apart. `call` carries wishes in and times out.
     int32_t infer(const yq_image *images, size_t step, uint32_t n, yq_call &call, const Results &results);
 
-    void info(yq_info *info) const;   // all but size
-    void stats(yq_stats *stats);      // all but size
+    void info(yq_info *info) const;           // all but size
+    void stats(yq_stats *stats);              // all but size
     const char *class_name(int32_t id) const; // nullptr if there is no such class
 
 private:

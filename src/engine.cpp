@@ -24,8 +24,7 @@ struct Engine::Waiter {
     Waiter *next = nullptr;
 };
 
-Engine::Engine(const SessionPlan &plan, Stats *stats)
-    : plan_(plan), stats_(stats), slots_(plan.streams, State::free) {}
+Engine::Engine(const SessionPlan &plan, Stats *stats) : plan_(plan), stats_(stats), slots_(plan.streams, State::free) {}
 
 int32_t Engine::create(const SessionPlan &plan, Stats *stats, std::unique_ptr<Engine> *out) {
     std::unique_ptr<Engine> engine(new Engine(plan, stats));
@@ -123,7 +122,8 @@ int32_t Engine::timeout_reason(const Deadline &deadline) const {
     const uint32_t held = count(State::quarantined) + count(State::polled);
     if (lost_) return fail(YQ_ETIMEOUT, "the device is lost and did not come back within %u ms", deadline.timeout_ms());
     if (held == slots_.size())
-        return fail(YQ_ETIMEOUT, "no stream became free within %u ms: the device still holds %u request(s) that timed out",
+        return fail(YQ_ETIMEOUT,
+                    "no stream became free within %u ms: the device still holds %u request(s) that timed out",
                     deadline.timeout_ms(), held);
     return fail(YQ_ETIMEOUT, "no stream became free within %u ms (%zu configured): raise streams or timeout_ms",
                 deadline.timeout_ms(), slots_.size());

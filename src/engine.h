@@ -64,7 +64,7 @@ private:
     Waiter *first_ = nullptr, *last_ = nullptr; // callers in line, on their own stacks
     bool lost_ = false;
     bool rebuilding_ = false;
-    uint64_t rebuilds_ = 0;     // attempts that ended
+    uint64_t rebuilds_ = 0; // attempts that ended
     int32_t rebuild_status_ = YQ_OK;
     std::string rebuild_text_;
     std::thread rebuilder_;

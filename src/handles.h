@@ -13,7 +13,8 @@ namespace yq {
 // Puts a detector behind a handle. ENOMEM if all handles are in use.
 int32_t add_handle(std::unique_ptr<Detector> detector, yq_detector **out);
 
-// Ends the handle, waits for the calls that use it, and then ends the detector. Anything that is no live handle is ignored.
+// Ends the handle, waits for the calls that use it, and then ends the detector. Anything that is no live handle is
+// ignored.
 void remove_handle(yq_detector *handle);
 
 // Keeps the detector behind a handle alive while it is in scope.

@@ -16,7 +16,7 @@ enum class DType { uint8, int8, float16, float32 };
 struct HeadOutput {
     size_t tensor; // index into the artefact's outputs
     Role role;
-    size_t level;  // index into strides; 0 for heads without levels
+    size_t level; // index into strides; 0 for heads without levels
 };
 
 struct Anchor {

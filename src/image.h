@@ -13,9 +13,9 @@ namespace yq {
 struct ImageView {
     yq_format format;
     int32_t width, height;
-    const uint8_t *data;    // top row
-    ptrdiff_t stride;       // bytes to the row below; negative: bottom-up
-    const uint8_t *data2;   // NV12: top row of the UV plane, else nullptr
+    const uint8_t *data;  // top row
+    ptrdiff_t stride;     // bytes to the row below; negative: bottom-up
+    const uint8_t *data2; // NV12: top row of the UV plane, else nullptr
     ptrdiff_t stride2;
     int32_t roi_x, roi_y, roi_width, roi_height;
     yq_color_space color_space;

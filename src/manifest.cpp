@@ -116,10 +116,8 @@ std::vector<std::vector<Anchor>> read_anchors(const Field &anchors, size_t level
 TensorSpec read_output(const Field &output) {
     TensorSpec tensor;
     tensor.name = output["name"].text();
-    tensor.dtype = output["dtype"].choice<DType>({{"float32", DType::float32},
-                                                  {"float16", DType::float16},
-                                                  {"int8", DType::int8},
-                                                  {"uint8", DType::uint8}});
+    tensor.dtype = output["dtype"].choice<DType>(
+        {{"float32", DType::float32}, {"float16", DType::float16}, {"int8", DType::int8}, {"uint8", DType::uint8}});
     for (const Field &side : output["shape"].items(2, 6)) tensor.shape.push_back(side.integer(1, 1 << 24));
     tensor.channel_axis = static_cast<int32_t>(output["channel_axis"].integer(-1, 5));
     if (output.has("scale")) tensor.scale = output["scale"].number(0, 1e30f);
@@ -139,7 +137,8 @@ void read_head(const Field &head, Package *out) {
                                             {"exp", BoxForm::exp},
                                             {"cxcywh", BoxForm::cxcywh},
                                             {"xyxy", BoxForm::xyxy}});
-    spec.score = head["score"].choice<ScoreForm>({{"logit", ScoreForm::logit}, {"probability", ScoreForm::probability}});
+    spec.score =
+        head["score"].choice<ScoreForm>({{"logit", ScoreForm::logit}, {"probability", ScoreForm::probability}});
     spec.reg_max = static_cast<int32_t>(head["reg_max"].integer(1, 64));
     spec.objectness = head["objectness"].boolean();
     spec.nms = head["nms"].boolean();
@@ -216,7 +215,9 @@ std::map<std::string, FileDigest> parse_manifest(const std::string &text, Packag
     Json json;
     try {
         json = Json::parse(text);
-    } catch (const Json::exception &error) { throw PackageFault(std::string("manifest.json is no JSON: ") + error.what()); }
+    } catch (const Json::exception &error) {
+        throw PackageFault(std::string("manifest.json is no JSON: ") + error.what());
+    }
     const Field manifest(json, "");
     read_format(manifest, out);
     out->name = manifest["name"].text();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a package says of itself: manifest.json as data. Format: docs/package-format.md. Files are package.cpp's business.
+// What a package says of itself: manifest.json as data. Format: docs/package-format.md. Files are package.cpp's
+// business.
 #pragma once
 
 #include <cstdint>

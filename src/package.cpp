@@ -30,7 +30,8 @@ std::string read_text(const fs::path &path, const std::string &name) {
     if (size > max_manifest_bytes) throw PackageFault(name + " is too large to be a manifest" + mend);
     std::string text(size, '\0');
     std::ifstream file(path, std::ios::binary);
-    if (!file.read(text.data(), static_cast<std::streamsize>(size))) throw PackageFault(name + " cannot be read" + mend);
+    if (!file.read(text.data(), static_cast<std::streamsize>(size)))
+        throw PackageFault(name + " cannot be read" + mend);
     return text;
 }
 

@@ -20,11 +20,17 @@ constexpr const char *module_suffix = ".so";
 
 } // namespace
 
-std::filesystem::path path_from_utf8(const std::string &text) { return std::filesystem::u8path(text); }
+std::filesystem::path path_from_utf8(const std::string &text) {
+    return std::filesystem::u8path(text);
+}
 
-std::string path_to_utf8(const std::filesystem::path &path) { return path.u8string(); }
+std::string path_to_utf8(const std::filesystem::path &path) {
+    return path.u8string();
+}
 
-std::string module_file(const std::string &name) { return module_prefix + name + module_suffix; }
+std::string module_file(const std::string &name) {
+    return module_prefix + name + module_suffix;
+}
 
 std::string module_name(const std::string &file) {
     const std::string prefix = module_prefix, suffix = module_suffix;
@@ -48,8 +54,8 @@ std::filesystem::path library_folder() {
 
 void *load_library(const std::filesystem::path &path, std::string *reason) {
     // The module's own folder is searched for its dependencies; the current folder and PATH never are.
-    HMODULE module = LoadLibraryExW(path.c_str(), nullptr,
-                                    LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
+    HMODULE module =
+        LoadLibraryExW(path.c_str(), nullptr, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
     if (!module)
         *reason = "Windows error " + std::to_string(GetLastError()) +
                   "; a library that it needs may be missing from its folder";
@@ -79,7 +85,9 @@ void *load_library(const std::filesystem::path &path, std::string *reason) {
     return library;
 }
 
-void *find_symbol(void *library, const char *name) { return dlsym(library, name); }
+void *find_symbol(void *library, const char *name) {
+    return dlsym(library, name);
+}
 
 #endif
 

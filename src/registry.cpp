@@ -116,7 +116,9 @@ bool backend_serves(const yqb_api &backend, const std::string &chip) {
     return targets == " * " || targets.find(" " + chip + " ") != std::string::npos;
 }
 
-uint32_t backend_count() { return static_cast<uint32_t>(installed().size()); }
+uint32_t backend_count() {
+    return static_cast<uint32_t>(installed().size());
+}
 
 int32_t backend_info(uint32_t index, yq_backend_desc *desc) {
     if (index >= installed().size())

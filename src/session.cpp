@@ -26,21 +26,30 @@ void YQB_CALL forward_log(void *, int32_t level, const char *message) {
 
 int32_t backend_role(Role role) {
     switch (role) {
-    case Role::box: return YQB_ROLE_BOX;
-    case Role::score: return YQB_ROLE_SCORE;
-    case Role::objectness: return YQB_ROLE_OBJECTNESS;
-    case Role::combined: return YQB_ROLE_COMBINED;
-    case Role::end2end: break;
+    case Role::box:
+        return YQB_ROLE_BOX;
+    case Role::score:
+        return YQB_ROLE_SCORE;
+    case Role::objectness:
+        return YQB_ROLE_OBJECTNESS;
+    case Role::combined:
+        return YQB_ROLE_COMBINED;
+    case Role::end2end:
+        break;
     }
     return YQB_ROLE_END2END;
 }
 
 int32_t backend_dtype(DType dtype) {
     switch (dtype) {
-    case DType::uint8: return YQB_UINT8;
-    case DType::int8: return YQB_INT8;
-    case DType::float16: return YQB_FLOAT16;
-    case DType::float32: break;
+    case DType::uint8:
+        return YQB_UINT8;
+    case DType::int8:
+        return YQB_INT8;
+    case DType::float16:
+        return YQB_FLOAT16;
+    case DType::float32:
+        break;
     }
     return YQB_FLOAT32;
 }
@@ -79,13 +88,16 @@ std::vector<yqb_tensor> describe_outputs(const Package &package, uint32_t batch)
 
 } // namespace
 
-yqb_health unknown_health() { return {sizeof(yqb_health), NAN, NAN, NAN, UINT64_MAX, UINT64_MAX}; }
+yqb_health unknown_health() {
+    return {sizeof(yqb_health), NAN, NAN, NAN, UINT64_MAX, UINT64_MAX};
+}
 
 int32_t Session::checked(int32_t status, const yqb_error &error, const char *step) const {
     if (status == YQB_OK) return YQ_OK;
     const bool known = status >= YQB_EINVAL && status <= YQB_EDEVICE;
     const char *text = error.text[0] ? error.text : "the backend gave no reason";
-    return fail(known ? static_cast<yq_status>(status) : YQ_EBACKEND, "backend %s, %s: %s", plan_.api->name, step, text);
+    return fail(known ? static_cast<yq_status>(status) : YQ_EBACKEND, "backend %s, %s: %s", plan_.api->name, step,
+                text);
 }
 
 int32_t Session::create(const SessionPlan &plan, std::shared_ptr<Session> *out) {

@@ -59,10 +59,14 @@ struct Sha256::State {
 
 #endif
 
-Sha256::Sha256() : state_(new State) { state_->start(); }
+Sha256::Sha256() : state_(new State) {
+    state_->start();
+}
 Sha256::~Sha256() = default;
 
-void Sha256::update(const void *data, size_t bytes) { state_->update(data, bytes); }
+void Sha256::update(const void *data, size_t bytes) {
+    state_->update(data, bytes);
+}
 
 std::string Sha256::hex() {
     unsigned char digest[digest_bytes];

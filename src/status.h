@@ -13,7 +13,8 @@ namespace yq {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-int32_t fail(yq_status status, const char *format, ...);
+int32_t
+fail(yq_status status, const char *format, ...);
 
 // The reason of this thread's last failure; "" if none.
 const char *last_error();

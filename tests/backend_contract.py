@@ -281,8 +281,9 @@ class BackendContract:
             refused(ENOTFOUND, Session, module, replace(case, artifact=missing))
 
     def test_options(self, module: Module, case: Case) -> None:
-        unknown = replace(case, options={**case.options, self.unknown_option: "1"})
-        assert self.unknown_option in refused(EINVAL, Session, module, unknown)
+        for key in (self.unknown_option, f"{self.name}.no_such_option"):
+            unknown = replace(case, options={**case.options, key: "1"})
+            assert key in refused(EINVAL, Session, module, unknown)
         with module.session(replace(case, options={**case.options, "another_backend.key": "1"})):
             pass
 

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+
 from reference_decode import CANDIDATE, Head
 
 

@@ -57,7 +57,7 @@ def scenario_package(folder: Path, scenario: Scenario) -> Path:
         return write_tiny_package(folder / f"{scenario.name}.yoloq")
     options = {key: value for key, value in scenario.options.items() if key.startswith("dummy.")}
     nms = scenario.options.get("nms") != "false"
-    manifest = dummy_manifest(scenario.name, CLASSES, 320, options, nms)
+    manifest = dummy_manifest(scenario.name, CLASSES, int(scenario.options.get("size", 320)), options, nms)
     return write_package(folder / f"{scenario.name}.yoloq", manifest, {"model.bin": b"none"})
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from backend_contract import (
     EBACKEND,
     EINVAL,
@@ -28,7 +30,6 @@ from backend_contract import (
     refused,
     same,
 )
-from onnx import TensorProto, helper, numpy_helper
 
 INPUT = "images_u8"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from backend_contract import EPACKAGE, ArtifactContract, Case, Module, Session, Tensor, refused
 
 

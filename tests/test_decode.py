@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from head_factory import ANCHOR_LAYOUTS, LAYOUTS, STRUCTURES, Structure, make_head
 from native_decode import NativeDecoder
 from reference_decode import Dense, Head, Output, Tensor, decode_dense, decode_rows, in_order
@@ -62,7 +63,7 @@ def check(
 def test_equals_reference(library: ctypes.CDLL, structure: Structure, layout: str, dtype: str) -> None:
     head, arrays = make_head(structure, dtype=dtype, layout=layout, classes=7)
     if layout in ANCHOR_LAYOUTS and structure.box != "anchor":
-        with pytest.raises(ValueError, match="rank 5, which goes with box anchor only|is no layout"):
+        with pytest.raises(ValueError, match="rank 5, which goes with box anchor only"):
             NativeDecoder(library, head)
     else:
         assert check(library, head, arrays) > 10

@@ -217,7 +217,6 @@ def test_padding_is_undone(make_dummy_package: MakePackage, align: str, shape: t
             wanted[name] = np.clip(wanted[name], 0, limit)
         wanted = wanted[wanted[high] > wanted[low]]
     assert 20 < len(wanted) <= len(painted)
-    assert (found[BOX[0]] != painted[BOX[0]][: len(found)]).any() or align == "topleft"
     np.testing.assert_array_equal(found[BOX[0:4]].tolist(), wanted[BOX[0:4]].tolist())
     np.testing.assert_array_equal(found["score"], wanted["score"])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import ctypes
 
-import native_decode
 import numpy as np
 import pytest
+
+import native_decode
 import reference_decode
 from reference_decode import CANDIDATE
 
@@ -119,7 +120,7 @@ def test_list_keeps_the_best_in_any_order(library: ctypes.CDLL, limit: int, scor
     for order in orders:
         kept, floor = native_decode.collect(library, candidates[order].copy(), limit)
         assert kept.tobytes() == expected.tobytes()
-        overflowed = 3000 >= 2 * limit
+        overflowed = 2 * limit <= 3000
         assert (floor > 0) == overflowed
         assert floor <= expected["score"][-1]
 

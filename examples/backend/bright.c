@@ -154,7 +154,7 @@ static int32_t check_config(const yqb_config *config, yqb_error *error) {
     if (strcmp(config->device, "0") != 0)
         return fail(error, YQB_EINVAL, "there is no device '%s', only 0", config->device);
     for (uint32_t i = 0; i < config->option_count; ++i)
-        if (!strchr(config->option_keys[i], '.')) /* one with a dot is another backend's */
+        if (!strchr(config->option_keys[i], '.') || strncmp(config->option_keys[i], "bright.", 7) == 0)
             return fail(error, YQB_EINVAL, "the bright backend has no option '%s'", config->option_keys[i]);
     const yqb_tensor *in = config->input, *out = config->outputs;
     if (in->dtype != YQB_UINT8 || in->rank != 4 || in->dims[0] != (int64_t)config->batch)

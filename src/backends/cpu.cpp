@@ -109,7 +109,7 @@ Settings parse_options(const yqb_config &config) {
             settings.threads = yqb::parse_number(key, value, 1, 1024);
         else if (key == "profile")
             settings.profile = yqb::parse_number(key, value, 0, 1) == 1;
-        else if (key.find('.') == std::string::npos)
+        else if (key.find('.') == std::string::npos || key.compare(0, 4, "cpu.") == 0)
             throw Failure{YQB_EINVAL,
                           "the cpu backend has no option '" + key + "': it knows precision, threads, profile"};
     }

@@ -322,5 +322,5 @@ const scenario argument_scenarios[] = {{"null", "", run_null},
                                        {"options", "", run_options},
                                        {"handles", "", run_handles},
                                        {"calls", "", run_calls},
-                                       {"exhaust", "nms=false", run_exhaust},
+                                       {"exhaust", "size=32 nms=false", run_exhaust},
                                        {NULL, NULL, NULL}};

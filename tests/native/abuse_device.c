@@ -10,7 +10,7 @@ enum { slack_ms = 1500 }; /* what a busy machine and a sanitizer may add */
 /* The first request is fine, the second hangs for 600 ms. */
 static void run_deadline(const char *package) {
     yq_detector *detector = open_detector(package, 1);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     EXPECT(YQ_OK, infer_one(detector, &image, 0));
     const double began = now_ms();
     EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 150));
@@ -21,7 +21,7 @@ static void run_deadline(const char *package) {
     yq_stats stats = read_stats(detector);
     CHECK(stats.timeouts == 1 && stats.errors == 1 && stats.pictures == 1);
     CHECK(stats.streams == 1 && stats.streams_quarantined == 1 && stats.streams_busy == 0);
-    image = picture_simple(300, 200, 1);
+    image = picture_simple(100, 80, 1);
     EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 50)); /* the only stream is away */
     CHECK_REASON("still holds 1 request");
     EXPECT(YQ_OK, infer_one(detector, &image, 600 + slack_ms)); /* it comes back */
@@ -34,9 +34,9 @@ static void run_deadline(const char *package) {
 /* Two of two streams hang; then the detector ends while the device holds both. */
 static void run_quarantine(const char *package) {
     yq_detector *detector = open_detector(package, 2);
-    picture image = picture_simple(300, 200, 1);
-    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 30));
-    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 30));
+    picture image = picture_simple(100, 80, 1);
+    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60));
+    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60));
     CHECK(read_stats(detector).streams_quarantined == 2);
     const double began = now_ms();
     EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60));
@@ -55,10 +55,10 @@ static void on_log(void *user, int32_t level, const char *message) {
 /* A request that does not come back at all does not hold yq_destroy for ever. */
 static void run_stuck(const char *package) {
     yq_detector *detector = open_detector(package, 1);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     int told = 0;
     yq_set_log_callback(on_log, &told);
-    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 30));
+    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60));
     const double began = now_ms();
     yq_destroy(detector);
     const double took = now_ms() - began;
@@ -71,9 +71,9 @@ static void run_stuck(const char *package) {
 /* One of two streams hangs once: it must serve again though the other alone would do. */
 static void run_return(const char *package) {
     yq_detector *detector = open_detector(package, 2);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     for (int i = 0; i < 3; ++i) EXPECT(YQ_OK, infer_one(detector, &image, 0));
-    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 30));
+    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60));
     EXPECT(YQ_OK, infer_one(detector, &image, 0)); /* on the other stream */
     CHECK(read_stats(detector).streams_quarantined == 1);
     sleep_ms(400);
@@ -86,7 +86,7 @@ static void run_return(const char *package) {
 /* Every fifth request loses the device; the call after it brings it back. */
 static void run_lost(const char *package) {
     yq_detector *detector = open_detector(package, 2);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     for (int i = 1; i <= 50; ++i) EXPECT(i % 5 == 0 ? YQ_EDEVICE : YQ_OK, infer_one(detector, &image, 0));
     yq_stats stats = read_stats(detector);
     CHECK(stats.device_lost == 10 && stats.device_recovered == 9 && stats.pictures == 40 && stats.errors == 10);
@@ -100,7 +100,7 @@ static void run_lost(const char *package) {
 /* After the loss four attempts fail, the fifth succeeds. */
 static void run_unrecovered(const char *package) {
     yq_detector *detector = open_detector(package, 1);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     EXPECT(YQ_OK, infer_one(detector, &image, 0));
     EXPECT(YQ_OK, infer_one(detector, &image, 0));
     EXPECT(YQ_EDEVICE, infer_one(detector, &image, 0));
@@ -118,9 +118,9 @@ static void run_unrecovered(const char *package) {
 /* A request hangs in quarantine while another loses the device: the recovery takes both. */
 static void run_lost_quarantine(const char *package) {
     yq_detector *detector = open_detector(package, 2);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     EXPECT(YQ_OK, infer_one(detector, &image, 0));
-    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 30)); /* the second request hangs, on one stream */
+    EXPECT(YQ_ETIMEOUT, infer_one(detector, &image, 60)); /* the second request hangs, on one stream */
     EXPECT(YQ_EDEVICE, infer_one(detector, &image, 0));   /* the second that ends loses the device */
     EXPECT(YQ_OK, infer_one(detector, &image, 0));
     const yq_stats stats = read_stats(detector);
@@ -144,7 +144,7 @@ static void run_failing_create(const char *package) {
 
 static void run_failing(const char *package) {
     yq_detector *detector = open_detector(package, 1);
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     for (int i = 1; i <= 9; ++i) EXPECT(i % 3 == 0 ? YQ_EBACKEND : YQ_OK, infer_one(detector, &image, 0));
     picture_free(&image);
     yq_destroy(detector);
@@ -194,7 +194,7 @@ static int32_t batch_run(yq_detector *detector, batch *all, uint32_t n, uint32_t
 /* Pictures that cannot be read do not spoil the others. */
 static void run_batch(const char *package) {
     yq_detector *detector = open_detector(package, 3);
-    batch *all = batch_make(300, 200);
+    batch *all = batch_make(100, 80);
     EXPECT(YQ_OK, batch_run(detector, all, 10, 0));
     all->images[2].width = 0;
     all->images[3].data = NULL;
@@ -223,7 +223,7 @@ static void run_longer_structs(const char *package) {
         uint64_t more[3];
     } images[4];
     yq_detector *detector = open_detector(package, 2);
-    picture source = picture_simple(300, 200, 3);
+    picture source = picture_simple(100, 80, 3);
     uint32_t counts[4] = {0};
     yq_detection found[4];
     memset(images, 0xAB, sizeof images);
@@ -256,7 +256,7 @@ static void run_batch_deadline(const char *package) {
 /* Losses and failures in the middle of a batch: the rest goes on after the recovery. */
 static void run_batch_lost(const char *package) {
     yq_detector *detector = open_detector(package, 3);
-    batch *all = batch_make(300, 200);
+    batch *all = batch_make(100, 80);
     int32_t seen = 0;
     for (int i = 0; i < 5; ++i) {
         batch_run(detector, all, 40, 0);
@@ -274,17 +274,17 @@ static void run_batch_lost(const char *package) {
 
 extern const scenario device_scenarios[];
 const scenario device_scenarios[] = {
-    {"deadline", "dummy.hang_every=2 dummy.hang_ms=600", run_deadline},
-    {"quarantine", "dummy.hang_every=1 dummy.hang_ms=1200", run_quarantine},
-    {"stuck", "dummy.hang_every=1 dummy.hang_ms=60000", run_stuck},
-    {"return", "dummy.hang_every=4 dummy.hang_ms=300", run_return},
-    {"lost", "dummy.lose_every=5", run_lost},
-    {"unrecovered", "dummy.lose_every=3 dummy.fail_recreate=4", run_unrecovered},
-    {"lost-quarantine", "dummy.lose_every=2 dummy.hang_every=2 dummy.hang_ms=60000", run_lost_quarantine},
-    {"failing-create", "dummy.fail_create=3", run_failing_create},
-    {"failing", "dummy.fail_every=3", run_failing},
-    {"batch", "", run_batch},
-    {"longer-structs", "", run_longer_structs},
-    {"batch-deadline", "dummy.delay_ms=20", run_batch_deadline},
-    {"batch-lost", "dummy.lose_every=17 dummy.fail_every=7", run_batch_lost},
+    {"deadline", "size=64 dummy.hang_every=2 dummy.hang_ms=600", run_deadline},
+    {"quarantine", "size=64 dummy.hang_every=1 dummy.hang_ms=1200", run_quarantine},
+    {"stuck", "size=64 dummy.hang_every=1 dummy.hang_ms=60000", run_stuck},
+    {"return", "size=64 dummy.hang_every=4 dummy.hang_ms=300", run_return},
+    {"lost", "size=64 dummy.lose_every=5", run_lost},
+    {"unrecovered", "size=64 dummy.lose_every=3 dummy.fail_recreate=4", run_unrecovered},
+    {"lost-quarantine", "size=64 dummy.lose_every=2 dummy.hang_every=2 dummy.hang_ms=60000", run_lost_quarantine},
+    {"failing-create", "size=64 dummy.fail_create=3", run_failing_create},
+    {"failing", "size=64 dummy.fail_every=3", run_failing},
+    {"batch", "size=64", run_batch},
+    {"longer-structs", "size=64", run_longer_structs},
+    {"batch-deadline", "size=64 dummy.delay_ms=20", run_batch_deadline},
+    {"batch-lost", "size=64 dummy.lose_every=17 dummy.fail_every=7", run_batch_lost},
     {NULL, NULL, NULL}};

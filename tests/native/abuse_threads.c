@@ -33,7 +33,7 @@ static int has_seen(team *shared, int32_t status) {
 /* Infers until the detector is gone. */
 static void *infer_until_gone(void *argument) {
     team *shared = argument;
-    picture image = picture_simple(300, 200, (uint32_t)shared->next++);
+    picture image = picture_simple(100, 80, (uint32_t)shared->next++);
     for (;;) {
         const int32_t status = infer_one(shared->detector, &image, 0);
         shared->seen |= 1 << status;
@@ -67,10 +67,10 @@ static void *infer_same(void *argument) {
     team *shared = argument;
     yq_detection first[room], again[room];
     uint32_t count = 0, now = 0;
-    picture image = picture_simple(300 + shared->next, 200, 1 + (uint32_t)shared->next++);
+    picture image = picture_simple(100 + shared->next, 80, 1 + (uint32_t)shared->next++);
     yq_detector *alone = open_detector(shared->package, 1);
     EXPECT(YQ_OK, yq_infer(alone, &image.image, NULL, first, room, &count));
-    CHECK(count > 10);
+    CHECK(count > 5);
     yq_destroy(alone);
     for (int i = 0; i < calls; ++i) {
         EXPECT(YQ_OK, yq_infer(shared->detector, &image.image, NULL, again, room, &now));
@@ -90,12 +90,12 @@ static void run_streams(const char *package) {
     yq_destroy(shared.detector);
 }
 
-/* One stream, 30 ms a picture, eight in line, a deadline of 100 ms: some are served, the others time out. */
+/* One stream, 40 ms a picture, eight in line, a deadline of 150 ms: some are served, the others time out. */
 static void *infer_in_line(void *argument) {
     team *shared = argument;
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     const double began = now_ms();
-    shared->seen |= 1 << infer_one(shared->detector, &image, 100);
+    shared->seen |= 1 << infer_one(shared->detector, &image, 150);
     CHECK(now_ms() - began < 1000);
     picture_free(&image);
     return NULL;
@@ -114,7 +114,7 @@ static void run_line(const char *package) {
 
 static void *infer_until_stopped(void *argument) {
     team *shared = argument;
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     while (!shared->stop) shared->seen |= 1 << infer_one(shared->detector, &image, 0);
     picture_free(&image);
     return NULL;
@@ -123,7 +123,7 @@ static void *infer_until_stopped(void *argument) {
 /* Losses under full load. */
 static void run_lost_threads(const char *package) {
     team shared = {.package = package, .detector = open_detector(package, 4)};
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     pthread_t ids[threads];
     gather(infer_until_stopped, &shared, threads, ids);
     for (int i = 0; i < 600 && read_stats(shared.detector).device_recovered < 20; ++i) sleep_ms(50);
@@ -139,20 +139,20 @@ static void run_lost_threads(const char *package) {
 /* Hangs under full load: calls time out, streams come back, nothing is lost on the way. */
 static void *infer_with_hangs(void *argument) {
     team *shared = argument;
-    picture image = picture_simple(300, 200, 1);
-    for (int i = 0; i < 40; ++i) shared->seen |= 1 << infer_one(shared->detector, &image, 60);
+    picture image = picture_simple(100, 80, 1);
+    for (int i = 0; i < 40; ++i) shared->seen |= 1 << infer_one(shared->detector, &image, 100);
     picture_free(&image);
     return NULL;
 }
 
 static void run_hang_threads(const char *package) {
     team shared = {.package = package, .detector = open_detector(package, 4)};
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     pthread_t ids[threads];
     gather(infer_with_hangs, &shared, threads, ids);
     join(threads, ids);
     CHECK(shared.seen == (1 << YQ_OK | 1 << YQ_ETIMEOUT));
-    sleep_ms(200);
+    sleep_ms(400);
     int32_t status = infer_one(shared.detector, &image, 0);
     CHECK(status == YQ_OK);
     const yq_stats stats = read_stats(shared.detector);
@@ -205,7 +205,7 @@ static void run_log(const char *package) {
 
 static void *churn(void *argument) {
     team *shared = argument;
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     for (int i = 0; i < 15; ++i) {
         yq_detector *mine = open_detector(shared->package, 1 + (uint32_t)i % 3);
         EXPECT(YQ_OK, infer_one(mine, &image, 0));
@@ -247,7 +247,7 @@ static void *inspect(void *argument) {
 static void *batch_until_gone(void *argument) {
     enum { n = 6 };
     team *shared = argument;
-    picture image = picture_simple(300, 200, 1);
+    picture image = picture_simple(100, 80, 1);
     yq_image images[n];
     yq_detection found[n];
     uint32_t counts[n];
@@ -281,12 +281,12 @@ static void run_everything(const char *package) {
 }
 
 extern const scenario thread_scenarios[];
-const scenario thread_scenarios[] = {{"destroy-running", "dummy.delay_ms=5", run_destroy_running},
-                                     {"streams", "dummy.delay_ms=1", run_streams},
-                                     {"line", "dummy.delay_ms=30", run_line},
-                                     {"lost-threads", "dummy.lose_every=23", run_lost_threads},
-                                     {"hang-threads", "dummy.hang_every=9 dummy.hang_ms=130", run_hang_threads},
-                                     {"log", "dummy.lose_every=11", run_log},
-                                     {"churn", "", run_churn},
-                                     {"everything", "dummy.hang_every=5 dummy.hang_ms=20", run_everything},
+const scenario thread_scenarios[] = {{"destroy-running", "size=64 dummy.delay_ms=5", run_destroy_running},
+                                     {"streams", "size=64 dummy.delay_ms=1", run_streams},
+                                     {"line", "size=64 dummy.delay_ms=40", run_line},
+                                     {"lost-threads", "size=64 dummy.lose_every=23", run_lost_threads},
+                                     {"hang-threads", "size=64 dummy.hang_every=9 dummy.hang_ms=250", run_hang_threads},
+                                     {"log", "size=64 dummy.lose_every=11", run_log},
+                                     {"churn", "size=64", run_churn},
+                                     {"everything", "size=64 dummy.hang_every=5 dummy.hang_ms=20", run_everything},
                                      {NULL, NULL, NULL}};

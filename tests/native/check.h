@@ -9,7 +9,8 @@
 #include "yoloq.h"
 
 /* A scenario; it runs in a process of its own. options, "key=value key=value", describe the package it wants: those of
- * the dummy backend, nms=false for a head without NMS, model=real for a model that the cpu backend runs. */
+ * the dummy backend, size=N for the side of the model's input in pixels, nms=false for a head without NMS, model=real
+ * for a model that the cpu backend runs. */
 typedef struct scenario {
     const char *name, *options;
     void (*run)(const char *package);

@@ -130,6 +130,7 @@ class _Runner:
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # we count between the runs
         self.session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
 

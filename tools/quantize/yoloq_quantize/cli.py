@@ -23,7 +23,7 @@ def _register_quantize(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "quantize",
         help="turn a trained model into an INT8 package for a chip",
-        description="Finds and cuts the detection head, calibrates on pictures, quantises, and writes a .yoloq package.",
+        description="Finds and cuts the detection head, calibrates on pictures, quantises, writes a .yoloq package.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="a float32 ONNX detector, opset 11 to 20")
     parser.add_argument("--calib", type=Path, metavar="DIR", help="folder of calibration pictures, 30 or more")
@@ -31,14 +31,27 @@ def _register_quantize(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="P.yoloq", help="the package to write")
     parser.add_argument("--data", type=Path, metavar="data.yaml", help="class names, if the model holds none")
     parser.add_argument("--recipe", default="default", help="default is the only one yet")
-    parser.add_argument("--precision", default="int8", choices=("int8", "float32"),
-                        help="float32: the same cut and input, nothing quantised")
-    parser.add_argument("--head", default="auto", choices=("auto", "dense-cxcywh", "dense-xyxy", "end2end"),
-                        help="auto finds and cuts the head; the others leave a decoded output in the graph")
+    parser.add_argument(
+        "--precision",
+        default="int8",
+        choices=("int8", "float32"),
+        help="float32: the same cut and input, nothing quantised",
+    )
+    parser.add_argument(
+        "--head",
+        default="auto",
+        choices=("auto", "dense-cxcywh", "dense-xyxy", "end2end"),
+        help="auto finds and cuts the head; the others leave a decoded output in the graph",
+    )
     parser.add_argument("--size", type=_size, metavar="HxW", help="input size in pixels, if the model leaves it open")
     parser.add_argument("--color", default="RGB", choices=("RGB", "BGR"), help="what the model was trained on")
-    parser.add_argument("--input-scale", type=_scale, default=1 / 255, metavar="S",
-                        help="a byte times S is the model's input: 1/255 (default) or 1")
+    parser.add_argument(
+        "--input-scale",
+        type=_scale,
+        default=1 / 255,
+        metavar="S",
+        help="a byte times S is the model's input: 1/255 (default) or 1",
+    )
     parser.add_argument("--name", help="the model's name in the package (default: the file's)")
     parser.add_argument("--force", action="store_true", help="replace a package that exists")
     parser.add_argument("--json", metavar="F", help='write a summary as JSON; "-": to standard output')
@@ -68,9 +81,20 @@ def _run_quantize(args: argparse.Namespace) -> int:
     from . import quantize
 
     result = quantize(
-        args.model, args.calib, args.out, args.target, precision=args.precision, recipe=args.recipe, data=args.data,
-        head=args.head, size=args.size, color=args.color, input_scale=args.input_scale, name=args.name,
-        force=args.force, progress=_bar,
+        args.model,
+        args.calib,
+        args.out,
+        args.target,
+        precision=args.precision,
+        recipe=args.recipe,
+        data=args.data,
+        head=args.head,
+        size=args.size,
+        color=args.color,
+        input_scale=args.input_scale,
+        name=args.name,
+        force=args.force,
+        progress=_bar,
     )
     summary = result.to_json()
     if args.json == "-":
@@ -81,9 +105,11 @@ def _run_quantize(args: argparse.Namespace) -> int:
 
         with replacing(Path(args.json)) as part:
             part.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(f"{result.package}: {result.precision}, head {result.family}, {len(result.classes)} classes, "
-          f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "
-          f"({100 * result.int8_macs:.1f} % of the multiply-adds), {result.bytes / 1e6:.2f} MB")
+    print(
+        f"{result.package}: {result.precision}, head {result.family}, {len(result.classes)} classes, "
+        f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "
+        f"({100 * result.int8_macs:.1f} % of the multiply-adds), {result.bytes / 1e6:.2f} MB"
+    )
     return 0
 
 

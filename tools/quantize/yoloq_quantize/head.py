@@ -83,18 +83,23 @@ def passthrough_head(model: ir.Model, form: str, classes: int | None) -> Head:
     shape = _static(value)
     if form == "end2end":
         if len(shape) != 3 or shape[2] != 6 or classes is None:
-            raise QuantizeError(f"head end2end: output {value.name!r} has shape {list(shape)}; expected [1, rows, 6]"
-                                " and class names (--data)")
+            raise QuantizeError(
+                f"head end2end: output {value.name!r} has shape {list(shape)}; expected [1, rows, 6]"
+                " and class names (--data)"
+            )
         output = HeadOutput(value.name, "detections", "end2end", 0, shape, channel_axis=-1)
         return Head("xyxy", "probability", 1, False, False, (), None, (output,), classes, "decoded, end to end")
     axis = 1 if len(shape) == 3 and shape[1] < shape[2] else -1
     if len(shape) != 3 or classes is None or shape[axis] not in (4 + classes, 5 + classes):
-        raise QuantizeError(f"head {form}: output {value.name!r} has shape {list(shape)}; expected 4 + classes channels"
-                            " and class names (--data)")
+        raise QuantizeError(
+            f"head {form}: output {value.name!r} has shape {list(shape)}; expected 4 + classes channels"
+            " and class names (--data)"
+        )
     output = HeadOutput(value.name, "combined_0", "combined", 0, shape, channel_axis=axis)
     objectness = shape[axis] == 5 + classes
-    return Head(form.removeprefix("dense-"), "probability", 1, objectness, True, (), None, (output,), classes,
-                "decoded, dense")
+    return Head(
+        form.removeprefix("dense-"), "probability", 1, objectness, True, (), None, (output,), classes, "decoded, dense"
+    )
 
 
 def _last_convolutions(output: ir.Value) -> tuple[list[ir.Node], list[ir.Node]]:
@@ -139,8 +144,10 @@ def _levels(convolutions: list[ir.Node], input_shape: ir.Shape) -> dict[int, lis
     for conv in convolutions:
         shape = _static(conv.outputs[0])
         if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
-            raise QuantizeError(f"last convolution {conv.name!r} gives {list(shape)}, no grid over the"
-                                f" {height}x{width} input; only YOLO grid heads are known (see --head)")
+            raise QuantizeError(
+                f"last convolution {conv.name!r} gives {list(shape)}, no grid over the"
+                f" {height}x{width} input; only YOLO grid heads are known (see --head)"
+            )
         levels.setdefault(height // shape[2], []).append(conv)
     order = {node: index for index, node in enumerate(convolutions[0].graph)}
     for convs in levels.values():
@@ -157,8 +164,9 @@ class _Probe:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options,
-                                            providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
 
     @staticmethod
     def random(raws: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -183,8 +191,9 @@ def _hypotheses(levels: dict[int, list[ir.Node]], strides: tuple[int, ...], prob
             for stride, assignment in zip(strides, roles, strict=True)
         )
         for form in roles[0].forms:
-            hypothesis = Hypothesis(form=form, reg_max=roles[0].reg_max, strides=strides, grids=tuple(grids),
-                                    tensors=tensors, anchors=None)
+            hypothesis = Hypothesis(
+                form=form, reg_max=roles[0].reg_max, strides=strides, grids=tuple(grids), tensors=tensors, anchors=None
+            )
             if form == "anchor":
                 hypothesis = anchors_from_probe(hypothesis, probe.run, channels)
                 if hypothesis is None:
@@ -216,9 +225,13 @@ def _describe(hypothesis: Hypothesis, raws: dict[str, tuple[int, ...]], nms: boo
 
 def _found(levels: dict[int, list[ir.Node]], strides: tuple[int, ...], output: ir.Value, tail: list[ir.Node]) -> str:
     channels = "; ".join(
-        f"stride {stride}: " + ", ".join(f"{conv.name!r} {conv.outputs[0].shape[1]} channels" for conv in
-                                         levels[stride]) for stride in strides)
+        f"stride {stride}: "
+        + ", ".join(f"{conv.name!r} {conv.outputs[0].shape[1]} channels" for conv in levels[stride])
+        for stride in strides
+    )
     last = output.producer()
-    return (f"unknown head: no known structure explains output {output.name!r} {output.shape} (made by"
-            f" {last.op_type} {last.name!r}, {len(tail)} nodes after the last convolutions: {channels});"
-            " if it is decoded already, say so with --head dense-cxcywh, dense-xyxy or end2end")
+    return (
+        f"unknown head: no known structure explains output {output.name!r} {output.shape} (made by"
+        f" {last.op_type} {last.name!r}, {len(tail)} nodes after the last convolutions: {channels});"
+        " if it is decoded already, say so with --head dense-cxcywh, dense-xyxy or end2end"
+    )

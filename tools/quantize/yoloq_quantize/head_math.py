@@ -63,8 +63,9 @@ def channel_roles(channels: list[int]) -> list[Roles]:
     return found
 
 
-def anchors_from_probe(hypothesis: Hypothesis, run: Callable[[dict[str, np.ndarray]], np.ndarray],
-                       channels: list[list[int]]) -> Hypothesis | None:
+def anchors_from_probe(
+    hypothesis: Hypothesis, run: Callable[[dict[str, np.ndarray]], np.ndarray], channels: list[list[int]]
+) -> Hypothesis | None:
     """Anchor sizes in pixels from the tail's answer to all-zero raws, where (2 sigmoid(0))^2 a = a; None if it is
     no dense [1, rows, 5 + classes] anchor head."""
     raws = {}
@@ -90,7 +91,7 @@ def anchors_from_probe(hypothesis: Hypothesis, run: Callable[[dict[str, np.ndarr
 
 
 def explains(hypothesis: Hypothesis, raws: dict[str, np.ndarray], result: np.ndarray, has_nms: bool) -> str | None:
-    """"dense" or "end2end" if decoding `raws` by the hypothesis gives the model's `result` [1, ...], else None."""
+    """The form, "dense" or "end2end", in which the decoded `raws` are the model's `result` [1, ...]; else None."""
     boxes, scores, objectness = decode(hypothesis, raws)
     if result.ndim != 3 or result.shape[0] != 1:
         return None
@@ -117,8 +118,11 @@ def decode(hypothesis: Hypothesis, raws: dict[str, np.ndarray]) -> tuple[np.ndar
         boxes.append(level_boxes)
         scores.append(level_scores)
         objectness.append(level_objectness)
-    return (np.concatenate(boxes), np.concatenate(scores),
-            None if objectness[0] is None else np.concatenate(objectness))
+    return (
+        np.concatenate(boxes),
+        np.concatenate(scores),
+        None if objectness[0] is None else np.concatenate(objectness),
+    )
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

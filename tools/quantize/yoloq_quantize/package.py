@@ -89,32 +89,52 @@ def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str
         "precision": content.precision,
         "classes": list(content.classes),
         "input": {
-            "name": given.name, "width": given.width, "height": given.height, "color": given.color,
-            "layout": "NHWC", "dtype": "uint8",
+            "name": given.name,
+            "width": given.width,
+            "height": given.height,
+            "color": given.color,
+            "layout": "NHWC",
+            "dtype": "uint8",
             "letterbox": {"pad": given.pad, "align": given.align, "upscale": given.upscale},
         },
         "head": {
-            "box": head.box, "score": head.score, "reg_max": head.reg_max, "objectness": head.objectness,
-            "nms": head.nms, "strides": list(head.strides),
+            "box": head.box,
+            "score": head.score,
+            "reg_max": head.reg_max,
+            "objectness": head.objectness,
+            "nms": head.nms,
+            "strides": list(head.strides),
             "anchors": None if head.anchors is None else [[list(anchor) for anchor in level] for level in head.anchors],
-            "outputs": [{"tensor": output.name, "role": output.role, "level": output.level}
-                        for output in head.outputs],
+            "outputs": [{"tensor": output.name, "role": output.role, "level": output.level} for output in head.outputs],
         },
         "outputs": [
-            {"name": output.name, "dtype": "float32", "shape": list(output.shape),
-             "channel_axis": output.channel_axis, "scale": None, "zero_point": None}
+            {
+                "name": output.name,
+                "dtype": "float32",
+                "shape": list(output.shape),
+                "channel_axis": output.channel_axis,
+                "scale": None,
+                "zero_point": None,
+            }
             for output in head.outputs
         ],
-        "target": {"chip": target.chip, "backend": target.backend, "sdk": target.sdk,
-                   "sdk_version": target.sdk_version, "compiler": content.compiler},
+        "target": {
+            "chip": target.chip,
+            "backend": target.backend,
+            "sdk": target.sdk,
+            "sdk_version": target.sdk_version,
+            "compiler": content.compiler,
+        },
         "artifacts": [{"file": target.file, "batch": 1}],
         "backend_options": target.backend_options,
         "defaults": DEFAULTS,
         "quantization": content.summary,
         "accuracy": {},
         "source": content.source,
-        "files": {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                  for name, data in sorted(files.items())},
+        "files": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in sorted(files.items())
+        },
     }
 
 

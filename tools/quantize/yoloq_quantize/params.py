@@ -45,7 +45,7 @@ def find_params(model: ir.Model, placement: Placement, calibration: Calibration,
     activations = {}
     for names, observed in zip(placement.groups, calibration.ranges, strict=True):
         params = activation_params(observed, target.activations)
-        activations.update({name: params for name in names})
+        activations.update(dict.fromkeys(names, params))
     nodes = {node.name: node for node in model.graph}
     weights = {name: weight_params(nodes[name].inputs[1], target.weights) for name in placement.weighted}
     return Params(activations, weights)

@@ -96,12 +96,10 @@ def quantize(
     placement, summary = None, {}
     if precision == "int8":
         placement = place(graph, chip.place)
-        graph, summary = _quantized_graph(graph, placement, chip, _Stream(pictures, width, height, color),
-                                          progress or (lambda items, _: items))
-    macs = _macs(graph)
-    summary |= _shares(macs, placement)
+        stream = _Stream(pictures, width, height, color)
+        graph, summary = _quantized_graph(graph, placement, chip, stream, progress or (lambda items, _: items))
+    summary = {"recipe": recipe, **summary, **_shares(graph, placement)}
     run_passes(graph, Strip("yoloq", __version__))
-    artifact = ir.to_proto(graph).SerializeToString(deterministic=True)
     content = PackageContent(
         name=name or source.name,
         precision=precision,
@@ -110,23 +108,38 @@ def quantize(
         head=found,
         target=chip,
         compiler=f"yoloq {__version__}",
-        artifact=artifact,
-        summary={"recipe": recipe, **summary},
+        artifact=ir.to_proto(graph).SerializeToString(deterministic=True),
+        summary=summary,
         source=_source(source),
     )
     write_package(out, content, force)
+    return _result(out, content)
+
+
+def _result(out: Path, content: PackageContent) -> QuantizeResult:
     return QuantizeResult(
-        package=str(out), target=target, precision=precision, family=found.family, classes=content.classes,
-        width=width, height=height, pictures=len(pictures) if precision == "int8" else 0,
-        convolutions=summary["convolutions"], int8_convolutions=summary["int8_convolutions"],
-        int8_macs=summary["int8_macs"], bytes=len(artifact),
+        package=str(out),
+        target=content.target.chip,
+        precision=content.precision,
+        family=content.head.family,
+        classes=content.classes,
+        width=content.input.width,
+        height=content.input.height,
+        pictures=content.summary.get("pictures", 0),
+        convolutions=content.summary["convolutions"],
+        int8_convolutions=content.summary["int8_convolutions"],
+        int8_macs=content.summary["int8_macs"],
+        bytes=len(content.artifact),
     )
 
 
 def _check_options(precision: str, recipe: str, color: str, input_scale: float, calib: str | Path | None) -> list[Path]:
     """Refuses options that this version does not know; the calibration pictures' paths."""
-    for what, value, known in (("precision", precision, PRECISIONS), ("recipe", recipe, RECIPES),
-                               ("color", color, ("RGB", "BGR"))):
+    for what, value, known in (
+        ("precision", precision, PRECISIONS),
+        ("recipe", recipe, RECIPES),
+        ("color", color, ("RGB", "BGR")),
+    ):
         if value not in known:
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
@@ -138,8 +151,9 @@ def _check_options(precision: str, recipe: str, color: str, input_scale: float, 
     return list_images(calib)
 
 
-def _float_graph(source: SourceModel, size: tuple[int, int] | None, form: str, classes: tuple[str, ...] | None,
-                 input_scale: float) -> tuple[Head, ir.Model]:
+def _float_graph(
+    source: SourceModel, size: tuple[int, int] | None, form: str, classes: tuple[str, ...] | None, input_scale: float
+) -> tuple[Head, ir.Model]:
     """The head, and the float graph from uint8 pixels to the head's raw tensors."""
     size = size or source.size
     if size is None:
@@ -151,15 +165,16 @@ def _float_graph(source: SourceModel, size: tuple[int, int] | None, form: str, c
     return found, run_passes(model, Uint8Input(input_scale))
 
 
-def _quantized_graph(model: ir.Model, placement: Placement, chip: Target, pictures: _Stream,
-                     progress: Progress) -> tuple[ir.Model, dict[str, Any]]:
+def _quantized_graph(
+    model: ir.Model, placement: Placement, chip: Target, pictures: _Stream, progress: Progress
+) -> tuple[ir.Model, dict[str, Any]]:
     scheme = chip.activations
     calibration = calibrate(model, placement.groups, pictures, scheme.bins, progress)
     params = find_params(model, placement, calibration, chip)
     model = run_passes(model, InsertQdq(placement, params, scheme.dtype))
     return model, {
         "activations": f"{scheme.dtype} per tensor, {'symmetric' if scheme.symmetric else 'asymmetric'},"
-                       f" {scheme.method}",
+        f" {scheme.method}",
         "weights": f"{chip.weights.dtype} per {'channel' if chip.weights.per_channel else 'tensor'}, symmetric",
         "pictures": calibration.pictures,
     }
@@ -193,7 +208,8 @@ def _macs(model: ir.Model) -> dict[str, int]:
     return macs
 
 
-def _shares(macs: dict[str, int], placement: Placement | None) -> dict[str, Any]:
+def _shares(model: ir.Model, placement: Placement | None) -> dict[str, Any]:
+    macs = _macs(model)
     weighted = placement.weighted if placement else ()
     return {
         "convolutions": len(macs),

@@ -113,8 +113,7 @@ class _Walk:
 
     def _quantised(self, graph: ir.Graph) -> list[ir.Value]:
         """Values that get a Quantize/Dequantize pair, in the graph's order."""
-        return [value for node in graph for value in node.outputs
-                if value in self.wanted and value not in self.passed]
+        return [value for node in graph for value in node.outputs if value in self.wanted and value not in self.passed]
 
     def _root(self, value: ir.Value) -> ir.Value:
         while value in self.parents:

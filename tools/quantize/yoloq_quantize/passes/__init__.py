@@ -14,7 +14,16 @@ from .strip import Strip
 from .uint8_input import Uint8Input
 from .unique_names import UniqueNames
 
-__all__ = ["FixShapes", "FoldConstants", "InsertQdq", "RemoveIdentity", "Strip", "Uint8Input", "UniqueNames", "run_passes"]
+__all__ = [
+    "FixShapes",
+    "FoldConstants",
+    "InsertQdq",
+    "RemoveIdentity",
+    "Strip",
+    "Uint8Input",
+    "UniqueNames",
+    "run_passes",
+]
 
 
 def run_passes(model: ir.Model, *passes: ir.passes.PassBase) -> ir.Model:

@@ -38,8 +38,10 @@ class FoldConstants(ir.passes.InPlacePass):
     def _evaluate(self, node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
         if node.op_type in RANDOM or node.op_type == "DequantizeLinear" or node.domain not in ("", "ai.onnx"):
             return None
-        if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in
-               node.attributes.values()):
+        if any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for attribute in node.attributes.values()
+        ):
             return None
         if node.op_type == "Shape":
             return self._shape_of(node)
@@ -66,8 +68,10 @@ class FoldConstants(ir.passes.InPlacePass):
 
 def _too_big(value: ir.Value) -> bool:
     shape = value.shape
-    return shape is not None and all(isinstance(side, int) for side in shape) and (
-        int(np.prod([int(side) for side in shape], dtype=np.int64)) > MAX_ELEMENTS
+    return (
+        shape is not None
+        and all(isinstance(side, int) for side in shape)
+        and (int(np.prod([int(side) for side in shape], dtype=np.int64)) > MAX_ELEMENTS)
     )
 
 
@@ -76,8 +80,10 @@ def _run(node: ir.Node, feeds: dict[str, np.ndarray], opset: int) -> list[np.nda
     graph = onnx.helper.make_graph(
         [proto],
         "constant",
-        [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-         for name, array in feeds.items()],
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in feeds.items()
+        ],
         [onnx.ValueInfoProto(name=name) for name in proto.output],
     )
     evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)]))

@@ -55,11 +55,18 @@ class InsertQdq(ir.passes.InPlacePass):
         dtype = np.dtype(self.dtype)
         scale = _constant(graph, value.name + "/scale", np.array(params.scale, np.float32))
         zero = _constant(graph, value.name + "/zero_point", np.array(params.zero_point, dtype))
-        quantize = ir.node("QuantizeLinear", [value, scale, zero], name=value.name + "/QuantizeLinear", outputs=[
-            ir.val(value.name + "/stored", ir.DataType.from_numpy(dtype), value.shape)])
-        dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero],
-                             name=value.name + "/DequantizeLinear",
-                             outputs=[ir.val(value.name + "/real", ir.DataType.FLOAT, value.shape)])
+        quantize = ir.node(
+            "QuantizeLinear",
+            [value, scale, zero],
+            name=value.name + "/QuantizeLinear",
+            outputs=[ir.val(value.name + "/stored", ir.DataType.from_numpy(dtype), value.shape)],
+        )
+        dequantize = ir.node(
+            "DequantizeLinear",
+            [quantize.outputs[0], scale, zero],
+            name=value.name + "/DequantizeLinear",
+            outputs=[ir.val(value.name + "/real", ir.DataType.FLOAT, value.shape)],
+        )
         graph.insert_after(value.producer(), [quantize, dequantize])
         return dequantize.outputs[0]
 
@@ -71,9 +78,13 @@ class InsertQdq(ir.passes.InPlacePass):
         scale = _constant(graph, node.name + "/weight_scale", scales)
         zero = _constant(graph, node.name + "/weight_zero_point", np.zeros(scales.shape, params.stored.dtype))
         attributes = {"axis": 0} if per_channel else {}
-        dequantize = ir.node("DequantizeLinear", [stored, scale, zero], attributes,
-                             name=node.name + "/weight_DequantizeLinear",
-                             outputs=[ir.val(node.name + "/weight_real", ir.DataType.FLOAT, node.inputs[1].shape)])
+        dequantize = ir.node(
+            "DequantizeLinear",
+            [stored, scale, zero],
+            attributes,
+            name=node.name + "/weight_DequantizeLinear",
+            outputs=[ir.val(node.name + "/weight_real", ir.DataType.FLOAT, node.inputs[1].shape)],
+        )
         graph.insert_before(node, [dequantize])
         node.replace_input_with(1, dequantize.outputs[0])
 

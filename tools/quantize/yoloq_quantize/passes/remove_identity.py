@@ -15,8 +15,9 @@ class RemoveIdentity(ir.passes.InPlacePass):
             if not _hands_on(node):
                 continue
             source, result = node.inputs[0], node.outputs[0]
-            if result.is_graph_output() and (source.is_graph_input() or source.const_value is not None
-                                             or source.is_graph_output()):
+            if result.is_graph_output() and (
+                source.is_graph_input() or source.const_value is not None or source.is_graph_output()
+            ):
                 continue  # an output must keep a node of its own
             if result.is_graph_output():
                 source.name, result.name = result.name, None

@@ -34,10 +34,19 @@ class Uint8Input(ir.passes.InPlacePass):
         pixels = ir.val(NAME, ir.DataType.UINT8, (batch, height, width, channels))
         scale = _constant(graph, NAME + "/scale", np.array(self.scale, np.float32))
         zero = _constant(graph, NAME + "/zero_point", np.array(0, np.uint8))
-        dequantize = ir.node("DequantizeLinear", [pixels, scale, zero], name=NAME + "/DequantizeLinear", outputs=[
-            ir.val(NAME + "/real", ir.DataType.FLOAT, (batch, height, width, channels))])
-        transpose = ir.node("Transpose", [dequantize.outputs[0]], {"perm": [0, 3, 1, 2]}, name=NAME + "/Transpose",
-                            outputs=[ir.val(NAME + "/nchw", ir.DataType.FLOAT, old.shape)])
+        dequantize = ir.node(
+            "DequantizeLinear",
+            [pixels, scale, zero],
+            name=NAME + "/DequantizeLinear",
+            outputs=[ir.val(NAME + "/real", ir.DataType.FLOAT, (batch, height, width, channels))],
+        )
+        transpose = ir.node(
+            "Transpose",
+            [dequantize.outputs[0]],
+            {"perm": [0, 3, 1, 2]},
+            name=NAME + "/Transpose",
+            outputs=[ir.val(NAME + "/nchw", ir.DataType.FLOAT, old.shape)],
+        )
         old.replace_all_uses_with(transpose.outputs[0])
         graph.inputs[0] = pixels
         first = next(iter(graph))
