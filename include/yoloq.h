@@ -109,9 +109,9 @@ typedef enum yq_hint {
 } yq_hint;
 
 enum {
-    YQ_MAX_IMAGE_SIDE = 16384,   /**< the largest width and height of a picture, in pixels */
-    YQ_MAX_STREAMS = 64,         /**< the largest yq_options.streams */
-    YQ_MAX_DETECTIONS = 10000    /**< the largest yq_options.max_detections */
+    YQ_MAX_IMAGE_SIDE = 16384, /**< the largest width and height of a picture, in pixels */
+    YQ_MAX_STREAMS = 64,       /**< the largest yq_options.streams */
+    YQ_MAX_DETECTIONS = 10000  /**< the largest yq_options.max_detections */
 };
 
 /** A timeout_ms that means: wait for ever. */
@@ -126,9 +126,10 @@ typedef struct yq_options {
     float score_threshold;   /**< detections below are dropped, in (0, 1] */
     float iou_threshold;     /**< NMS suppresses above, in (0, 1]; unused by NMS-free heads */
     uint32_t max_detections; /**< per picture, at most YQ_MAX_DETECTIONS */
-    uint32_t streams;        /**< calls that run at once, at most YQ_MAX_STREAMS; further calls queue, first come first served */
-    uint32_t timeout_ms;     /**< default deadline of a call, in ms; YQ_TIMEOUT_NONE: none */
-    int32_t hint;            /**< a yq_hint */
+    uint32_t
+        streams; /**< calls that run at once, at most YQ_MAX_STREAMS; further calls queue, first come first served */
+    uint32_t timeout_ms; /**< default deadline of a call, in ms; YQ_TIMEOUT_NONE: none */
+    int32_t hint;        /**< a yq_hint */
 } yq_options;
 
 /** One call's wishes (in) and what it took (out). */
@@ -136,12 +137,13 @@ typedef struct yq_call {
     uint32_t size;         /**< sizeof(yq_call); set by yq_call_init */
     float score_threshold; /**< in: in (0, 1]; 0: the detector's */
     float iou_threshold;   /**< in: in (0, 1]; 0: the detector's */
-    uint32_t timeout_ms;   /**< in: this call's deadline in ms, queueing included; 0: the detector's; YQ_TIMEOUT_NONE: none */
-    uint32_t found;        /**< out: detections before `capacity` cut them (a batch: the sum) */
-    float queue_ms;        /**< out: waiting for a free stream (a batch: the sum over its pictures; likewise below) */
-    float preprocess_ms;   /**< out: letterbox */
-    float engine_ms;       /**< out: from handing the input to the device until its output is there */
-    float decode_ms;       /**< out: decode, NMS, and mapping back to the picture */
+    uint32_t
+        timeout_ms; /**< in: this call's deadline in ms, queueing included; 0: the detector's; YQ_TIMEOUT_NONE: none */
+    uint32_t found; /**< out: detections before `capacity` cut them (a batch: the sum) */
+    float queue_ms; /**< out: waiting for a free stream (a batch: the sum over its pictures; likewise below) */
+    float preprocess_ms; /**< out: letterbox */
+    float engine_ms;     /**< out: from handing the input to the device until its output is there */
+    float decode_ms;     /**< out: decode, NMS, and mapping back to the picture */
 } yq_call;
 
 /** Memory layout of pixels; the names give the order of the bytes in memory. Numbers never change. */
@@ -156,8 +158,8 @@ typedef enum yq_format {
 
 /** How NV12 becomes RGB; other formats need YQ_COLOR_DEFAULT. */
 typedef enum yq_color_space {
-    YQ_COLOR_DEFAULT = 0,      /**< BT.601, limited range (16-235): most cameras and decoders */
-    YQ_COLOR_BT601_FULL = 1,   /**< BT.601, full range (JPEG) */
+    YQ_COLOR_DEFAULT = 0,    /**< BT.601, limited range (16-235): most cameras and decoders */
+    YQ_COLOR_BT601_FULL = 1, /**< BT.601, full range (JPEG) */
     YQ_COLOR_BT709_LIMITED = 2,
     YQ_COLOR_BT709_FULL = 3
 } yq_color_space;
@@ -169,16 +171,16 @@ typedef enum yq_color_space {
  * data2 and stride2 belong to NV12 alone and are 0 otherwise.
  */
 typedef struct yq_image {
-    uint32_t size;                             /**< sizeof(yq_image); set by yq_image_init */
-    int32_t format;                            /**< a yq_format */
-    int32_t width, height;                     /**< in pixels, 1 to YQ_MAX_IMAGE_SIDE */
-    const void *data;                          /**< top row */
-    int64_t stride;                            /**< bytes per row; 0: packed; negative: bottom-up */
-    const void *data2;                         /**< NV12: top row of the UV plane; else NULL */
-    int64_t stride2;                           /**< NV12: bytes per row of the UV plane; 0: packed */
+    uint32_t size;                               /**< sizeof(yq_image); set by yq_image_init */
+    int32_t format;                              /**< a yq_format */
+    int32_t width, height;                       /**< in pixels, 1 to YQ_MAX_IMAGE_SIDE */
+    const void *data;                            /**< top row */
+    int64_t stride;                              /**< bytes per row; 0: packed; negative: bottom-up */
+    const void *data2;                           /**< NV12: top row of the UV plane; else NULL */
+    int64_t stride2;                             /**< NV12: bytes per row of the UV plane; 0: packed */
     int32_t roi_x, roi_y, roi_width, roi_height; /**< look only here, in pixels; all 0: the whole picture */
-    int32_t color_space;                       /**< a yq_color_space */
-    int32_t reserved;                          /**< 0 */
+    int32_t color_space;                         /**< a yq_color_space */
+    int32_t reserved;                            /**< 0 */
 } yq_image;
 
 /** One object found; 32 bytes, for ever. In pixels of the whole picture, clipped to it (or to the ROI). */
@@ -251,20 +253,20 @@ YQ_API void YQ_CALL yq_destroy(yq_detector *detector);
 
 /** What a detector is. Texts are NUL-terminated and cut to their field. */
 typedef struct yq_info {
-    uint32_t size;          /**< in: sizeof(yq_info) */
-    uint32_t format;        /**< package format version */
-    char name[64];          /**< model name */
-    char task[16];          /**< "detect" */
-    char precision[16];     /**< "int8", "float32", ... */
-    char chip[32];          /**< the target the package was compiled for */
-    char backend[32];       /**< the backend that runs it */
+    uint32_t size;            /**< in: sizeof(yq_info) */
+    uint32_t format;          /**< package format version */
+    char name[64];            /**< model name */
+    char task[16];            /**< "detect" */
+    char precision[16];       /**< "int8", "float32", ... */
+    char chip[32];            /**< the target the package was compiled for */
+    char backend[32];         /**< the backend that runs it */
     char backend_version[64]; /**< the backend's SDK and its version */
     char device[32];
     int32_t input_width, input_height, input_channels;
     uint32_t class_count;
     uint32_t streams;
-    uint32_t batch;         /**< pictures per run of the compiled model */
-    int32_t needs_nms;      /**< 1: the head needs NMS */
+    uint32_t batch;    /**< pictures per run of the compiled model */
+    int32_t needs_nms; /**< 1: the head needs NMS */
     float score_threshold, iou_threshold;
     uint32_t max_detections;
     uint32_t timeout_ms;
@@ -291,16 +293,16 @@ typedef struct yq_stage_stats {
 
 /** Counters since yq_create. A sensor that is not there reads NaN, memory that is not known UINT64_MAX. */
 typedef struct yq_stats {
-    uint32_t size;               /**< in: sizeof(yq_stats) */
-    uint32_t streams;            /**< configured */
-    uint32_t streams_busy;       /**< working now */
+    uint32_t size;                /**< in: sizeof(yq_stats) */
+    uint32_t streams;             /**< configured */
+    uint32_t streams_busy;        /**< working now */
     uint32_t streams_quarantined; /**< held by a request that outlived its call's deadline */
-    uint64_t pictures;           /**< that succeeded */
-    uint64_t errors;             /**< pictures that failed, timeouts included */
+    uint64_t pictures;            /**< that succeeded */
+    uint64_t errors;              /**< pictures that failed, timeouts included */
     uint64_t timeouts;
-    uint64_t device_lost;        /**< times the device was lost */
-    uint64_t device_recovered;   /**< times it came back */
-    uint64_t detections;         /**< found in all */
+    uint64_t device_lost;      /**< times the device was lost */
+    uint64_t device_recovered; /**< times it came back */
+    uint64_t detections;       /**< found in all */
     yq_stage_stats total, queue, preprocess, engine, decode;
     float device_temperature_c, device_power_w, device_utilization_percent;
     uint32_t reserved;
@@ -318,11 +320,11 @@ YQ_API int32_t YQ_CALL yq_get_stats(yq_detector *detector, yq_stats *stats);
 
 /** A backend module and whether it can run here. */
 typedef struct yq_backend_desc {
-    uint32_t size;     /**< in: sizeof(yq_backend_desc) */
-    int32_t usable;    /**< 1: it can run here */
-    char name[32];     /**< for yq_options.backend */
-    char version[64];  /**< its SDK and version; "" if it could not be loaded */
-    char reason[256];  /**< why it is not usable, and what to do; "" if it is */
+    uint32_t size;    /**< in: sizeof(yq_backend_desc) */
+    int32_t usable;   /**< 1: it can run here */
+    char name[32];    /**< for yq_options.backend */
+    char version[64]; /**< its SDK and version; "" if it could not be loaded */
+    char reason[256]; /**< why it is not usable, and what to do; "" if it is */
 } yq_backend_desc;
 
 /** How many backend modules lie beside the library. @threadsafety any thread. @since ABI 1 */

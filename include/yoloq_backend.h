@@ -25,8 +25,8 @@
  *  - wait returns YQB_ETIMEOUT and leaves the request on the device if it is not done in time. The core then keeps the
  *    slot in quarantine and asks again, with a timeout of 0, until the device gives it back. (Beware of SDKs whose
  *    timed wait returns success either way.)
- *  - Any other result of wait gives the slot back. Calls out of order are YQB_EINVAL: submit on a slot whose request was
- *    not given back, wait on one without a request, output before wait returned YQB_OK.
+ *  - Any other result of wait gives the slot back. Calls out of order are YQB_EINVAL: submit on a slot whose request
+ * was not given back, wait on one without a request, output before wait returned YQB_OK.
  *  - YQB_EDEVICE means that the device is lost. The core destroys the session, creates a new one on the next call, and
  *    neither may block for longer than the SDK itself does.
  *  - No exception, signal, exit or print leaves a module. Allocate in session_create, not in submit or wait.
@@ -62,7 +62,7 @@ typedef enum yqb_status {
     YQB_EBACKEND = 4,  /**< the SDK is absent or failed: put its code, name and text into the error */
     YQB_ETIMEOUT = 5,  /**< only from wait: still running */
     YQB_ENOMEM = 6,
-    YQB_EDEVICE = 7    /**< the device is lost */
+    YQB_EDEVICE = 7 /**< the device is lost */
 } yqb_status;
 
 /** Where a failing call puts its reason: one line, UTF-8, NUL-terminated; what happened and what to do. */
@@ -90,9 +90,9 @@ typedef struct yqb_tensor {
     int32_t role;     /**< a yqb_role */
     int32_t rank;     /**< used entries of dims */
     int32_t zero_point;
-    int64_t dims[6];  /**< outermost first, batch included */
+    int64_t dims[6]; /**< outermost first, batch included */
     float scale;
-    int32_t level;    /**< 0-based index of the stride this belongs to; 0 for heads without levels */
+    int32_t level; /**< 0-based index of the stride this belongs to; 0 for heads without levels */
 } yqb_tensor;
 
 /** Where an output lies after wait returned YQB_OK; valid until the slot's next submit. Dense, in the shape's order. */
@@ -104,16 +104,17 @@ typedef struct yqb_view {
 /** Takes a log line; level as yq_log_level: 0 debug, 1 info, 2 warning, 3 error. Any thread. */
 typedef void(YQB_CALL *yqb_log_fn)(void *user, int32_t level, const char *message);
 
-/** What session_create is given. Everything is borrowed for the call, except log and log_user, which outlive the session. */
+/** What session_create is given. Everything is borrowed for the call, except log and log_user, which outlive the
+ * session. */
 typedef struct yqb_config {
     uint32_t size;
-    const char *artifact;     /**< absolute path of the compiled model, UTF-8 */
-    const char *package_dir;  /**< absolute path of the package, UTF-8 */
-    const char *device;       /**< decimal index, "0" first */
-    const char *cache_dir;    /**< NULL: do not cache */
-    uint32_t slots;           /**< requests in flight, 1 or more */
-    uint32_t batch;           /**< pictures per request */
-    int32_t hint;             /**< as yq_hint: 0 default, 1 latency, 2 throughput */
+    const char *artifact;    /**< absolute path of the compiled model, UTF-8 */
+    const char *package_dir; /**< absolute path of the package, UTF-8 */
+    const char *device;      /**< decimal index, "0" first */
+    const char *cache_dir;   /**< NULL: do not cache */
+    uint32_t slots;          /**< requests in flight, 1 or more */
+    uint32_t batch;          /**< pictures per request */
+    int32_t hint;            /**< as yq_hint: 0 default, 1 latency, 2 throughput */
     uint32_t output_count;
     const yqb_tensor *input;
     const yqb_tensor *outputs;
@@ -155,10 +156,10 @@ typedef struct yqb_session yqb_session;
 
 /** The table. Entries up to and including `output` are required. */
 typedef struct yqb_api {
-    uint32_t size;        /**< sizeof(yqb_api) as the module was built */
-    uint32_t version;     /**< YQ_BACKEND_VERSION as the module was built */
-    const char *name;     /**< as in the file name */
-    const char *targets;  /**< chips whose packages it runs, separated by blanks; "*": any */
+    uint32_t size;       /**< sizeof(yqb_api) as the module was built */
+    uint32_t version;    /**< YQ_BACKEND_VERSION as the module was built */
+    const char *name;    /**< as in the file name */
+    const char *targets; /**< chips whose packages it runs, separated by blanks; "*": any */
 
     /** SDK name and version, such as "OpenVINO 2026.4.1". Static text; "" if the SDK is absent. */
     const char *(YQB_CALL *sdk_version)(void);
@@ -169,7 +170,8 @@ typedef struct yqb_api {
     /** Ends a session. Requests may still be on the device if it is lost or was given up; never called twice. */
     void(YQB_CALL *session_destroy)(yqb_session *session);
     /** Where the core writes slot's pixels: batch * height * width * channels bytes, the same address for ever. */
-    int32_t(YQB_CALL *session_input)(yqb_session *session, uint32_t slot, void **data, uint64_t *bytes, yqb_error *error);
+    int32_t(YQB_CALL *session_input)(yqb_session *session, uint32_t slot, void **data, uint64_t *bytes,
+                                     yqb_error *error);
     /** Starts the slot's request with its first `count` pictures (1..batch); outputs of the others mean nothing. */
     int32_t(YQB_CALL *submit)(yqb_session *session, uint32_t slot, uint32_t count, yqb_error *error);
     /** Waits for the slot's request. timeout_us: 0 asks only, negative waits for ever. */

@@ -86,10 +86,8 @@ Box decode_box(const HeadPlan &plan, const HeadGroup &group, const void *data, s
     case BoxForm::exp:
         return from_center((t[0] + column) * stride, (t[1] + row) * stride, std::exp(t[2]) * stride,
                            std::exp(t[3]) * stride);
-    case BoxForm::cxcywh:
-        return from_center(t[0], t[1], t[2], t[3]);
-    default:
-        return {t[0], t[1], t[2], t[3]};
+    case BoxForm::cxcywh: return from_center(t[0], t[1], t[2], t[3]);
+    default: return {t[0], t[1], t[2], t[3]};
     }
 }
 
@@ -243,18 +241,10 @@ void Decoder::run(const void *const *tensors, uint32_t picture, float threshold,
             continue;
         }
         switch ((plan.objectness ? group.objectness : group.score).dtype) {
-        case DType::float32:
-            GroupScan<float>(plan, group, tensors, picture, threshold, out).run();
-            break;
-        case DType::float16:
-            GroupScan<Half>(plan, group, tensors, picture, threshold, out).run();
-            break;
-        case DType::int8:
-            GroupScan<int8_t>(plan, group, tensors, picture, threshold, out).run();
-            break;
-        case DType::uint8:
-            GroupScan<uint8_t>(plan, group, tensors, picture, threshold, out).run();
-            break;
+        case DType::float32: GroupScan<float>(plan, group, tensors, picture, threshold, out).run(); break;
+        case DType::float16: GroupScan<Half>(plan, group, tensors, picture, threshold, out).run(); break;
+        case DType::int8: GroupScan<int8_t>(plan, group, tensors, picture, threshold, out).run(); break;
+        case DType::uint8: GroupScan<uint8_t>(plan, group, tensors, picture, threshold, out).run(); break;
         }
     }
 }

@@ -23,16 +23,11 @@ std::string text(int64_t number) {
 
 const char *name_of(Role role) {
     switch (role) {
-    case Role::box:
-        return "box";
-    case Role::score:
-        return "score";
-    case Role::objectness:
-        return "objectness";
-    case Role::combined:
-        return "combined";
-    default:
-        return "end2end";
+    case Role::box: return "box";
+    case Role::score: return "score";
+    case Role::objectness: return "objectness";
+    case Role::combined: return "combined";
+    default: return "end2end";
     }
 }
 

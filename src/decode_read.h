@@ -100,14 +100,10 @@ inline bool lowest_key(const ChannelView &view, float floor, int16_t *out) {
 inline float load(const ChannelView &view, const void *data, size_t cell, size_t channel) {
     const size_t index = view.first + cell * view.cell_step + channel * view.channel_step;
     switch (view.dtype) {
-    case DType::float32:
-        return real(view, static_cast<const float *>(data)[index]);
-    case DType::float16:
-        return real(view, static_cast<const Half *>(data)[index]);
-    case DType::int8:
-        return real(view, static_cast<const int8_t *>(data)[index]);
-    default:
-        return real(view, static_cast<const uint8_t *>(data)[index]);
+    case DType::float32: return real(view, static_cast<const float *>(data)[index]);
+    case DType::float16: return real(view, static_cast<const Half *>(data)[index]);
+    case DType::int8: return real(view, static_cast<const int8_t *>(data)[index]);
+    default: return real(view, static_cast<const uint8_t *>(data)[index]);
     }
 }
 

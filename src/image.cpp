@@ -106,16 +106,12 @@ int32_t check_color_space(const yq_image &image) {
 int bytes_per_pixel(int32_t format) {
     switch (format) {
     case YQ_FORMAT_GRAY8:
-    case YQ_FORMAT_NV12:
-        return 1;
+    case YQ_FORMAT_NV12: return 1;
     case YQ_FORMAT_BGR24:
-    case YQ_FORMAT_RGB24:
-        return 3;
+    case YQ_FORMAT_RGB24: return 3;
     case YQ_FORMAT_BGRA32:
-    case YQ_FORMAT_RGBA32:
-        return 4;
-    default:
-        return 0;
+    case YQ_FORMAT_RGBA32: return 4;
+    default: return 0;
     }
 }
 

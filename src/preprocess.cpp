@@ -44,15 +44,11 @@ YuvMatrix yuv_matrix(double red, double blue, bool full) {
 
 YuvMatrix yuv_matrix(yq_color_space color_space) {
     switch (color_space) {
-    case YQ_COLOR_BT601_FULL:
-        return yuv_matrix(0.299, 0.114, true);
-    case YQ_COLOR_BT709_LIMITED:
-        return yuv_matrix(0.2126, 0.0722, false);
-    case YQ_COLOR_BT709_FULL:
-        return yuv_matrix(0.2126, 0.0722, true);
+    case YQ_COLOR_BT601_FULL: return yuv_matrix(0.299, 0.114, true);
+    case YQ_COLOR_BT709_LIMITED: return yuv_matrix(0.2126, 0.0722, false);
+    case YQ_COLOR_BT709_FULL: return yuv_matrix(0.2126, 0.0722, true);
     // The coefficients as the standard prints them, rounded to three decimals: what OpenCV and decoders use.
-    default:
-        return {16, 1220542, 1673527, -409993, -852492, 2116026};
+    default: return {16, 1220542, 1673527, -409993, -852492, 2116026};
     }
 }
 
@@ -109,6 +105,7 @@ struct Letterboxer::Rows {
     void make_tables(const ImageView &image);
     const uint8_t *source_row(const ImageView &image, int32_t y);
     const int16_t *fetch(const ImageView &image, int32_t y);
+    void pick(const ImageView &image, int32_t y, bool swap, uint8_t *out);
     template <size_t bytes> void gather(const uint8_t *row);
 
     const Kernels *kernels;
@@ -119,6 +116,7 @@ struct Letterboxer::Rows {
     size_t pixels = 0;                      // of a row of the result
     size_t whole = 0;                       // pixels whose taps may be copied whole; the others are at the row's end
     bool dense = false;                     // taps lie side by side in the source already
+    bool exact = false;                     // every column lies exactly on a source pixel (1, 3, 5 ... times smaller)
     std::vector<uint8_t> converted;         // NV12: the row as B G R 0
     std::vector<int32_t> columns;           // where the left tap begins in a source_row, in bytes
     std::vector<int16_t> weights;           // of the right tap, one per value of a row
@@ -147,11 +145,12 @@ void Letterboxer::Rows::make_tables(const ImageView &image) {
     const size_t values = is_gray(image) ? 1 : 4;
     const int32_t needed = is_gray(image) ? 2 : 8;
     whole = 0;
-    dense = true;
+    dense = exact = true;
     for (size_t x = 0; x < pixels; ++x) {
         const Sample at = sample(static_cast<int32_t>(x), scale, image.roi_width);
         columns[x] = first + at.index * pixel_bytes;
         std::fill_n(&weights[values * x], values, at.weight);
+        exact = exact && at.weight == 0;
         if (columns[x] + needed <= row_bytes) whole = x + 1;
         if (x > 0 && columns[x] - columns[x - 1] != needed) dense = false;
     }
@@ -199,6 +198,18 @@ const int16_t *Letterboxer::Rows::fetch(const ImageView &image, int32_t y) {
     return values;
 }
 
+// The ROI's row y without blending.
+void Letterboxer::Rows::pick(const ImageView &image, int32_t y, bool swap, uint8_t *out) {
+    const uint8_t *row = source_row(image, y);
+    if (is_gray(image)) {
+        gather<1>(row);
+        kernels->copy_gray(taps.data(), pixels, out);
+    } else {
+        gather<4>(row);
+        kernels->copy_color(taps.data(), 4, swap, pixels, out);
+    }
+}
+
 Letterboxer::Letterboxer(const LetterboxRule &rule, const Kernels *kernels)
     : rule_(rule), rows_(std::make_unique<Rows>(rule, kernels)) {}
 
@@ -217,6 +228,10 @@ void Letterboxer::write_row(const ImageView &image, const LetterboxBox &box, int
         return;
     }
     const Sample at = sample(y, static_cast<double>(image.roi_height) / box.height, image.roi_height);
+    if (rows.exact && at.weight == 0) { // nothing to blend
+        rows.pick(image, at.index, swap, out);
+        return;
+    }
     const int16_t *upper = rows.fetch(image, at.index);
     const int16_t *lower = at.weight ? rows.fetch(image, at.index + 1) : upper;
     if (is_gray(image))

@@ -26,30 +26,21 @@ void YQB_CALL forward_log(void *, int32_t level, const char *message) {
 
 int32_t backend_role(Role role) {
     switch (role) {
-    case Role::box:
-        return YQB_ROLE_BOX;
-    case Role::score:
-        return YQB_ROLE_SCORE;
-    case Role::objectness:
-        return YQB_ROLE_OBJECTNESS;
-    case Role::combined:
-        return YQB_ROLE_COMBINED;
-    case Role::end2end:
-        break;
+    case Role::box: return YQB_ROLE_BOX;
+    case Role::score: return YQB_ROLE_SCORE;
+    case Role::objectness: return YQB_ROLE_OBJECTNESS;
+    case Role::combined: return YQB_ROLE_COMBINED;
+    case Role::end2end: break;
     }
     return YQB_ROLE_END2END;
 }
 
 int32_t backend_dtype(DType dtype) {
     switch (dtype) {
-    case DType::uint8:
-        return YQB_UINT8;
-    case DType::int8:
-        return YQB_INT8;
-    case DType::float16:
-        return YQB_FLOAT16;
-    case DType::float32:
-        break;
+    case DType::uint8: return YQB_UINT8;
+    case DType::int8: return YQB_INT8;
+    case DType::float16: return YQB_FLOAT16;
+    case DType::float32: break;
     }
     return YQB_FLOAT32;
 }

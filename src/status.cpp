@@ -32,26 +32,16 @@ const char *last_error() {
 
 const char *status_name(int32_t status) {
     switch (status) {
-    case YQ_OK:
-        return "YQ_OK";
-    case YQ_EINVAL:
-        return "YQ_EINVAL";
-    case YQ_ENOTFOUND:
-        return "YQ_ENOTFOUND";
-    case YQ_EPACKAGE:
-        return "YQ_EPACKAGE";
-    case YQ_EBACKEND:
-        return "YQ_EBACKEND";
-    case YQ_ETIMEOUT:
-        return "YQ_ETIMEOUT";
-    case YQ_ENOMEM:
-        return "YQ_ENOMEM";
-    case YQ_EDEVICE:
-        return "YQ_EDEVICE";
-    case YQ_EINTERNAL:
-        return "YQ_EINTERNAL";
-    default:
-        return "YQ_UNKNOWN";
+    case YQ_OK: return "YQ_OK";
+    case YQ_EINVAL: return "YQ_EINVAL";
+    case YQ_ENOTFOUND: return "YQ_ENOTFOUND";
+    case YQ_EPACKAGE: return "YQ_EPACKAGE";
+    case YQ_EBACKEND: return "YQ_EBACKEND";
+    case YQ_ETIMEOUT: return "YQ_ETIMEOUT";
+    case YQ_ENOMEM: return "YQ_ENOMEM";
+    case YQ_EDEVICE: return "YQ_EDEVICE";
+    case YQ_EINTERNAL: return "YQ_EINTERNAL";
+    default: return "YQ_UNKNOWN";
     }
 }
 

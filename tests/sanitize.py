@@ -68,6 +68,7 @@ def sanitizer_environment(folder: Path) -> dict[str, str]:
         "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1",
         "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "TBB_ENABLE_SANITIZERS": "1",  # else oneTBB binds symbols so that no sanitizer can run
         "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:history_size=4",
     }
 

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, find_head, passthrough_head
 from yoloq_quantize.passes import FixShapes, FoldConstants, RemoveIdentity, UniqueNames, run_passes
@@ -49,8 +50,12 @@ class Graph:
         self.nodes.append(helper.make_node("Identity", [output], ["answer"]))
         sides = ["n", 3, "h", "w"] if open_shape else [1, 3, SIZE, SIZE]
         graph = helper.make_graph(
-            self.nodes, "test", [helper.make_tensor_value_info("picture", TensorProto.FLOAT, sides)],
-            [helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)], self.constants)
+            self.nodes,
+            "test",
+            [helper.make_tensor_value_info("picture", TensorProto.FLOAT, sides)],
+            [helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)],
+            self.constants,
+        )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -67,8 +72,15 @@ def cell_strides() -> np.ndarray:
     return np.concatenate([np.full((SIZE // stride) ** 2, stride) for stride in STRIDES])[None]
 
 
-def distance_head(classes: int, bins: int = 1, form: str = "cxcywh", offset: float = 0.5, factor: float = 1.0,
-                  score_first: bool = False, projection: str = "Conv") -> onnx.ModelProto:
+def distance_head(
+    classes: int,
+    bins: int = 1,
+    form: str = "cxcywh",
+    offset: float = 0.5,
+    factor: float = 1.0,
+    score_first: bool = False,
+    projection: str = "Conv",
+) -> onnx.ModelProto:
     """v8 (bins 16) or YOLO26 one-to-many (bins 1): dense [1, 4 + C, cells]."""
     graph = Graph()
     raws = []
@@ -110,11 +122,13 @@ def anchor_head(classes: int) -> onnx.ModelProto:
         xy, wh, rest = graph.op("Split", values, graph.constant([2, 2, 1 + classes], np.int64), outputs=3, axis=4)
         rows, columns = np.mgrid[:side, :side]
         cells = graph.constant((np.stack([columns, rows], -1) - 0.5)[None, None])
-        xy = graph.op("Mul", graph.op("Add", graph.op("Mul", xy, graph.constant(2.0)), cells),
-                      graph.constant(float(stride)))
+        xy = graph.op(
+            "Mul", graph.op("Add", graph.op("Mul", xy, graph.constant(2.0)), cells), graph.constant(float(stride))
+        )
         twice = graph.op("Mul", wh, graph.constant(2.0))
-        wh = graph.op("Mul", graph.op("Pow", twice, graph.constant(2.0)),
-                      graph.constant(np.reshape(anchors, (1, count, 1, 1, 2))))
+        wh = graph.op(
+            "Mul", graph.op("Pow", twice, graph.constant(2.0)), graph.constant(np.reshape(anchors, (1, count, 1, 1, 2)))
+        )
         level = graph.op("Concat", xy, wh, rest, axis=4)
         levels.append(graph.op("Reshape", level, graph.constant([1, -1, 5 + classes], np.int64)))
     return graph.model(graph.op("Concat", *levels, axis=1))
@@ -182,7 +196,9 @@ def test_demo_exports(root: Path, export: str, nms: bool) -> None:
     assert described(head) == ("ltrb", "logit", 1, False, nms, (8, 16, 32), None, 5)
     assert [(output.name, output.shape) for output in head.outputs] == [
         (f"{role}_{level}", (1, channels, side, side))
-        for level, side in enumerate((80, 40, 20)) for role, channels in (("box", 4), ("score", 5))]
+        for level, side in enumerate((80, 40, 20))
+        for role, channels in (("box", 4), ("score", 5))
+    ]
 
 
 @pytest.mark.parametrize("export", ["e2e", "dense"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An installed tree serves C programs: examples/detect.c, built with CMake and with pkg-config, finds what it should."""
+"""An installed tree serves C programs: examples/detect.c, built by CMake and by pkg-config, finds what it should."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, HeadOutput
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
@@ -24,8 +25,15 @@ def content() -> PackageContent:
     )
     head = Head("ltrb", "logit", 1, False, True, (8,), None, outputs, 2, "ltrb, one-to-many")
     return PackageContent(
-        name="螺丝", precision="int8", classes=("bolt", "螺母"), input=InputSpec("images_u8", 64, 48), head=head,
-        target=load_target("cpu"), compiler="yoloq 0.1.0", artifact=b"model bytes", summary={"recipe": "default"},
+        name="螺丝",
+        precision="int8",
+        classes=("bolt", "螺母"),
+        input=InputSpec("images_u8", 64, 48),
+        head=head,
+        target=load_target("cpu"),
+        compiler="yoloq 0.1.0",
+        artifact=b"model bytes",
+        summary={"recipe": "default"},
         source={"sha256": "0" * 64, "license": "MIT"},
     )
 
@@ -56,14 +64,32 @@ def test_manifest_says_what_the_document_says(tmp_path: Path, content: PackageCo
     for key in manifest:
         assert f'"{key}"' in text or key == "source", f"{key} is not documented"
     assert manifest["input"] == {
-        "name": "images_u8", "width": 64, "height": 48, "color": "RGB", "layout": "NHWC", "dtype": "uint8",
-        "letterbox": {"pad": 114, "align": "center", "upscale": True}}
+        "name": "images_u8",
+        "width": 64,
+        "height": 48,
+        "color": "RGB",
+        "layout": "NHWC",
+        "dtype": "uint8",
+        "letterbox": {"pad": 114, "align": "center", "upscale": True},
+    }
     assert manifest["head"] == {
-        "box": "ltrb", "score": "logit", "reg_max": 1, "objectness": False, "nms": True, "strides": [8],
-        "anchors": None, "outputs": [{"tensor": "box_0", "role": "box", "level": 0},
-                                     {"tensor": "score_0", "role": "score", "level": 0}]}
-    assert manifest["outputs"][1] == {"name": "score_0", "dtype": "float32", "shape": [1, 2, 8, 8],
-                                      "channel_axis": 1, "scale": None, "zero_point": None}
+        "box": "ltrb",
+        "score": "logit",
+        "reg_max": 1,
+        "objectness": False,
+        "nms": True,
+        "strides": [8],
+        "anchors": None,
+        "outputs": [{"tensor": "box_0", "role": "box", "level": 0}, {"tensor": "score_0", "role": "score", "level": 0}],
+    }
+    assert manifest["outputs"][1] == {
+        "name": "score_0",
+        "dtype": "float32",
+        "shape": [1, 2, 8, 8],
+        "channel_axis": 1,
+        "scale": None,
+        "zero_point": None,
+    }
     assert (manifest["target"]["chip"], manifest["target"]["backend"]) == ("cpu", "cpu")
     assert manifest["source"]["license"] == "MIT"
 
@@ -94,8 +120,9 @@ def test_force_replaces_packages_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_nothing_half_written_is_left(tmp_path: Path, content: PackageContent, monkeypatch: pytest.MonkeyPatch,
-                                      error: BaseException, step: int) -> None:
+def test_nothing_half_written_is_left(
+    tmp_path: Path, content: PackageContent, monkeypatch: pytest.MonkeyPatch, error: BaseException, step: int
+) -> None:
     out = tmp_path / "p.yoloq"
     write_package(out, content)
     before, calls = files_of(out), []

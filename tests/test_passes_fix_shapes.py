@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 import pytest
+
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.passes import FixShapes, run_passes
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
 from yoloq_quantize.passes import FixShapes, FoldConstants, run_passes
 
 MODEL = """

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from yoloq_quantize.params import Params, TensorParams, weight_params
 from yoloq_quantize.passes import InsertQdq, UniqueNames, run_passes
 from yoloq_quantize.place import Placement, place
@@ -24,8 +25,9 @@ def model() -> ir.Model:
     constants, nodes = [], []
 
     def conv(name: str, source: str, channels: tuple[int, int], result: str) -> None:
-        constants.append(numpy_helper.from_array(
-            generator.normal(0, 1, (*channels, 1, 1)).astype(np.float32), f"{name}.w"))
+        constants.append(
+            numpy_helper.from_array(generator.normal(0, 1, (*channels, 1, 1)).astype(np.float32), f"{name}.w")
+        )
         constants.append(numpy_helper.from_array(generator.normal(0, 1, channels[0]).astype(np.float32), f"{name}.b"))
         nodes.append(helper.make_node("Conv", [source, f"{name}.w", f"{name}.b"], [result], name=name))
 
@@ -44,16 +46,21 @@ def model() -> ir.Model:
     silu("e", "f")
     conv("last", "f", (2, 4), "y")
     graph = helper.make_graph(
-        nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 4, 4])], constants)
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 4, 4])],
+        constants,
+    )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return run_passes(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), UniqueNames())
 
 
 def params_for(graph: ir.Model, placement: Placement) -> Params:
     nodes = {node.name: node for node in graph.graph}
-    weights = {name: weight_params(nodes[name].inputs[1], WeightScheme("int8", True, True))
-               for name in placement.weighted}
+    weights = {
+        name: weight_params(nodes[name].inputs[1], WeightScheme("int8", True, True)) for name in placement.weighted
+    }
     return Params({name: TensorParams(0.1, 10) for name in placement.edges}, weights)
 
 

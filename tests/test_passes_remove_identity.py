@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from yoloq_quantize.passes import RemoveIdentity, run_passes
 
 MODEL = """

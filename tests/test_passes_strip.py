@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from yoloq_quantize.passes import Strip, run_passes
 
 MODEL = """

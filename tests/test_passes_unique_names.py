@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from yoloq_quantize.passes import UniqueNames, run_passes
 
 TEXT = '<ir_version: 8, opset_import: ["" : 17]> t (float[2] x) => (float[2] y) { a = Neg(x) b = Neg(a) y = Neg(b) }'

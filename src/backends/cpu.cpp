@@ -213,29 +213,20 @@ CompiledModel compile(ov_core_t *core, const Model &model, const yqb_config &con
 
 ov_element_type_e element_type(int32_t dtype) {
     switch (dtype) {
-    case YQB_UINT8:
-        return U8;
-    case YQB_INT8:
-        return I8;
-    case YQB_FLOAT16:
-        return F16;
-    default:
-        return F32;
+    case YQB_UINT8: return U8;
+    case YQB_INT8: return I8;
+    case YQB_FLOAT16: return F16;
+    default: return F32;
     }
 }
 
 const char *element_name(ov_element_type_e type) {
     switch (type) {
-    case U8:
-        return "uint8";
-    case I8:
-        return "int8";
-    case F16:
-        return "float16";
-    case F32:
-        return "float32";
-    default:
-        return "another type";
+    case U8: return "uint8";
+    case I8: return "int8";
+    case F16: return "float16";
+    case F32: return "float32";
+    default: return "another type";
     }
 }
 

@@ -72,14 +72,10 @@ template <typename Body> int32_t guarded(yqb_error *error, Body body) noexcept {
 inline uint64_t element_bytes(int32_t dtype) {
     switch (dtype) {
     case YQB_UINT8:
-    case YQB_INT8:
-        return 1;
-    case YQB_FLOAT16:
-        return 2;
-    case YQB_FLOAT32:
-        return 4;
-    default:
-        return 0;
+    case YQB_INT8: return 1;
+    case YQB_FLOAT16: return 2;
+    case YQB_FLOAT32: return 4;
+    default: return 0;
     }
 }
 

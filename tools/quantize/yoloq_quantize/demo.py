@@ -110,7 +110,7 @@ def _variants(model: Path, calib: Path, folder: Path) -> list[Variant]:
     def package(precision: str) -> Variant:
         label = {"float32": "FP32", "int8": "INT8"}[precision]
         path = folder / f"{stem}-{precision}.yoloq"
-        make = lambda: quantize(model, calib, path, target="cpu", precision=precision)  # noqa: E731
+        make = lambda: quantize(model, calib, path, target="cpu", precision=precision, force=True)  # noqa: E731
         return Variant(f"yoloq {label}", "yoloq", path, True, make)
 
     generic, conv = folder / f"{stem}-ort-generic.onnx", folder / f"{stem}-ort-conv.onnx"
@@ -294,7 +294,7 @@ def _plots(table: Table, dataset: Dataset, drift: Drift) -> list[Figure]:
     latency = [Bar(row.name, row.latency_p50_ms, row.ours) for row in table.rows]
     return [
         Figure("Accuracy", "", bar_chart("Accuracy", "mAP50-95, points", accuracy, "more")),
-        Figure("Latency", "", bar_chart("Latency, picture to boxes", "p50, ms", latency, "less")),
+        Figure("Latency", "", bar_chart("Latency, picture to boxes", "p50, ms", latency, "less", 1)),
         Figure("Accuracy by class", "", class_chart(dataset.class_names, first, last)),
         Figure("Scores", "", score_chart(drift)),
         Figure("Boxes", "", box_chart(drift)),

@@ -55,14 +55,14 @@ def measure_drift(float_run: Sequence[Detections], int8_run: Sequence[Detections
     return Drift(*(np.concatenate(part) if part else np.zeros(0) for part in (before, after, shifts)), lost)
 
 
-def bar_chart(title: str, unit: str, bars: Sequence[Bar], better: str) -> bytes:
+def bar_chart(title: str, unit: str, bars: Sequence[Bar], better: str, decimals: int = 2) -> bytes:
     """Horizontal bars, the value written behind each."""
     figure, axes = _figure(7.2, 0.62 + 0.42 * len(bars))
     values = [bar.value or 0.0 for bar in bars]
     top = max([*values, 1e-9])
     axes.barh(range(len(bars)), values, color=[BLUE if bar.ours else GRAY for bar in bars], height=0.66)
     for i, bar in enumerate(bars):
-        text = "not measured" if bar.value is None else f"{bar.value:.2f}"
+        text = "not measured" if bar.value is None else f"{bar.value:.{decimals}f}"
         axes.text(values[i] + 0.012 * top, i, text, va="center", color=INK, fontsize=9)
     axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
     axes.set_xlim(0, 1.14 * top)
