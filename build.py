@@ -3,6 +3,7 @@
 """The one command of this repository: sets up what it needs, then builds, tests, measures or demonstrates.
 
     python3 build.py demo       FP32 -> INT8 -> package -> C library -> pictures and a table, under out/demo/
+                                (--docs: the table goes into the READMEs too)
     python3 build.py test       all tests: style, Python, native, sanitizers
     python3 build.py build      the native libraries, the wheel, and .venv with the wheel installed
     python3 build.py bench      speed against baselines, ratios in one run, docs/bench.json
@@ -167,10 +168,12 @@ def python(*arguments: str | Path, env: dict[str, str] | None = None) -> None:
     run(venv_bin("python"), *arguments, env={**tool_environment(), **(env or {})})
 
 
-def demo(_: argparse.Namespace) -> None:
+def demo(arguments: argparse.Namespace) -> None:
     build()
     say("demo")
     python("-m", "yoloq_quantize.demo", "--out", "out/demo")
+    if arguments.rest == ["--docs"]:
+        python("bench/readme.py", "accuracy", "out/demo/table.md")
 
 
 def own_sources(*patterns: str) -> list[str]:

@@ -25,6 +25,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import readme
+
 import yoloq
 import yoloq_quantize
 
@@ -53,7 +55,12 @@ class Contender:
         command += [f"{key}={value}" for key, value in self.options.items()]
         environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
         if self.process.stdout.readline().strip() != "ready":
             raise SystemExit(f"bench: {self.name} did not start; try: {' '.join(command)}")
@@ -162,7 +169,7 @@ def prepare(folder: Path) -> tuple[dict[str, Path], Path]:
 
 
 def ultralytics_peer(folder: Path) -> list[Contender]:
-    """Ultralytics' own predict on its own OpenVINO FP32 export, in an environment apart: it is AGPL, and only measured."""
+    """Ultralytics' own predict on its own OpenVINO FP32 export, in an environment apart: AGPL, only measured."""
     python = ULTRALYTICS / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(ULTRALYTICS)], check=True)
@@ -201,7 +208,11 @@ def table(result: dict[str, dict]) -> str:
     native, vnni, added = result["engine_native"], result["engine_avx2_vnni"], result["added_on_one_core"]
     rows = [
         ("1920×1080 BGR → boxes: library on top of the engine, one core", f"{added['added_ms']} ms", "≤ 1.0 ms"),
-        ("letterbox 1080p BGR → 640 vs OpenCV chain", f"{result['letterbox']['results']['BGR24 1080p']['ratio']}×", "≥ 2×"),
+        (
+            "letterbox 1080p BGR → 640 vs OpenCV chain",
+            f"{result['letterbox']['results']['BGR24 1080p']['ratio']}×",
+            "≥ 2×",
+        ),
         ("engine, INT8 vs FP32, all instructions", f"{native['int8_times_faster']}×", "≥ 1.4×"),
         ("engine, INT8 vs FP32, `ONEDNN_MAX_CPU_ISA=AVX2_VNNI`", f"{vnni['int8_times_faster']}×", "≥ 1.6×"),
     ]
@@ -216,18 +227,13 @@ def table(result: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def replace_between(path: Path, mark: str, text: str) -> None:
-    content = path.read_text(encoding="utf-8")
-    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
-    head, rest = content.split(begin, 1)
-    path.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10, help="turns of each contender")
     parser.add_argument("--no-ultralytics", action="store_true", help="leave out the peer that needs a large download")
-    parser.add_argument("--no-docs", action="store_true", help="print only; leave docs/bench.json and the READMEs alone")
+    parser.add_argument(
+        "--no-docs", action="store_true", help="print only; leave docs/bench.json and the READMEs alone"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -247,8 +253,7 @@ def main() -> int:
     print(table(result))
     if not arguments.no_docs:
         (ROOT / "docs" / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-        for readme in ("README.md", "README.zh-CN.md"):
-            replace_between(ROOT / readme, "bench", table(result))
+        readme.update("bench", table(result))
     return 0
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,15 @@ from conftest import ROOT, dummy_manifest, write_package
 from tiny_model import write_tiny_package
 
 TIMEOUT_S = 300
+# Faults of tests/native/planted.c, and what their sanitizer says: a run that cannot fail proves nothing.
+PLANTED = {
+    "asan": {
+        "overflow": "heap-buffer-overflow",
+        "leak": "detected memory leaks",
+        "undefined": "signed integer overflow",
+    },
+    "tsan": {"race": "data race"},
+}
 CLASSES = ["bolt", "nut", "washer"]
 # Memory that the engine keeps by its own design, and only where its own frames hold it.
 ENGINE_LEAKS = "".join(f"leak:{library}\n" for library in ("libopenvino", "libtbb"))
@@ -94,31 +104,42 @@ def fixed_addresses() -> list[str]:
     return [setarch, "-R"] if works else []
 
 
-def sanitize(preset: str, only: list[str]) -> int:
-    """Runs everything for a preset; returns how many failed."""
+def check_planted(fault: str, words: str, command: list[str | Path], environment: dict[str, str]) -> Outcome:
+    """A fault on purpose must be seen."""
+    outcome = run([*command, fault], environment)
+    missed = "" if words in outcome.failure else f"{fault}: the sanitizer did not say {words!r}\n{outcome.failure}"
+    return Outcome(outcome.seconds, missed)
+
+
+def outcomes(preset: str, folder: Path, only: list[str]) -> Iterator[tuple[str, Outcome]]:
+    """Runs everything for a preset, or what is in `only`."""
     testing = Path(os.environ.get("YOLOQ_BUILD_DIR", ROOT / "build" / preset)) / "testing"
     prefix = fixed_addresses() if preset == "tsan" else []
-    results: list[Outcome] = []
+    environment = sanitizer_environment(folder)
+    for fault, words in PLANTED[preset].items():
+        if not only or f"planted-{fault}" in only:
+            yield f"planted-{fault}", check_planted(fault, words, [*prefix, testing / "yoloq_planted"], environment)
+    for executable in (testing / "yoloq_abuse", testing / "yoloq_parts"):
+        for scenario in scenarios(executable):
+            if preset == "tsan" and "model" in scenario.options:
+                continue  # the engine is not built for ThreadSanitizer: its own locks would be invisible
+            if not only or scenario.name in only:
+                package = scenario_package(folder, scenario)
+                yield scenario.name, run([*prefix, executable, scenario.name, package], environment)
+
+
+def sanitize(preset: str, only: list[str]) -> int:
+    """Runs and prints; returns how many failed."""
+    passed = failed = 0
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        environment = sanitizer_environment(folder)
-        jobs: list[tuple[str, list[str | Path]]] = []
-        for executable in (testing / "yoloq_abuse", testing / "yoloq_parts"):
-            for scenario in scenarios(executable):
-                if preset == "tsan" and "model" in scenario.options:
-                    continue  # the engine is not built for ThreadSanitizer: its own locks would be invisible
-                jobs.append((scenario.name, [executable, scenario.name, scenario_package(folder, scenario)]))
-        for name, command in jobs:
-            if only and name not in only:
-                continue
-            outcome = run(prefix + command, environment)
-            results.append(outcome)
+        for name, outcome in outcomes(preset, Path(temporary), only):
             print(f"{preset}  {name:20} {'FAILED' if outcome.failure else 'ok':8} {outcome.seconds:6.1f} s", flush=True)
             if outcome.failure:
                 print(outcome.failure, flush=True)
-    failed = sum(1 for outcome in results if outcome.failure)
-    print(f"{preset}: {len(results) - failed} passed, {failed} failed")
-    return failed if results else 1
+            failed += bool(outcome.failure)
+            passed += not outcome.failure
+    print(f"{preset}: {passed} passed, {failed} failed")
+    return failed if passed else 1
 
 
 def main() -> int:

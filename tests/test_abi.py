@@ -60,12 +60,16 @@ def exported(library: Path) -> list[str]:
     return sorted(line.split()[-1] for line in table.splitlines())
 
 
-def test_abi_equals_the_golden_file(root: Path, build_dir: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_abi_equals_the_golden_file(
+    root: Path, build_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     golden = root / "tests" / "data" / "abi.txt"
     abi = compiled_abi(root, build_dir / "lib" / "libyoloq.so", tmp_path)
     if request.config.getoption("--regen"):
         golden.write_text(abi)
-    assert abi == golden.read_text(), "the ABI changed: only additions are allowed; then pytest --regen tests/test_abi.py"
+    assert abi == golden.read_text(), (
+        "the ABI changed: only additions are allowed; then pytest --regen tests/test_abi.py"
+    )
 
 
 def test_exports_are_the_declared_functions(root: Path, build_dir: Path) -> None:
@@ -90,7 +94,12 @@ def test_library_needs_only_the_system(build_dir: Path) -> None:
 
 @pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize(
-    "compiler", [["gcc", "-std=c99", "-x", "c"], ["g++", "-std=c++98", "-Wno-long-long", "-x", "c++"], ["g++", "-std=c++17", "-x", "c++"]]
+    "compiler",
+    [
+        ["gcc", "-std=c99", "-x", "c"],
+        ["g++", "-std=c++98", "-Wno-long-long", "-x", "c++"],
+        ["g++", "-std=c++17", "-x", "c++"],
+    ],
 )
 def test_header_compiles_alone(root: Path, tmp_path: Path, header: str, compiler: list[str]) -> None:
     """Alone: a copy in an empty folder, so that nothing of ours lies beside it."""

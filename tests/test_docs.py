@@ -43,7 +43,9 @@ def test_readme_commands_run(root: Path, workspace: Path) -> None:
 
 def test_build_commands_exist(root: Path) -> None:
     """Every `build.py X` that a document names is a command (test and demo run elsewhere: they contain this test)."""
-    usage = subprocess.run([sys.executable, root / "build.py", "--help"], capture_output=True, text=True, check=True).stdout
+    usage = subprocess.run(
+        [sys.executable, root / "build.py", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     named = set()
     for path in [*root.glob("*.md"), *root.glob("docs/*.md")]:
         named |= set(re.findall(r"build\.py (\w+)", path.read_text(encoding="utf-8")))
@@ -56,7 +58,7 @@ def test_build_commands_exist(root: Path) -> None:
 def test_c_program_compiles(root: Path, build_dir: Path, tmp_path: Path, readme: str) -> None:
     (program,) = blocks(root / readme, "c")
     source = tmp_path / "readme.c"
-    source.write_text(program + "int main(void) { return detect(\"none.yoloq\", 0, 1, 1) == 1 ? 0 : 2; }\n")
+    source.write_text(program + 'int main(void) { return detect("none.yoloq", 0, 1, 1) == 1 ? 0 : 2; }\n')
     out = tmp_path / "readme"
     flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-I", root / "include", "-L", build_dir / "lib"]
     subprocess.run(["gcc", *flags, source, "-o", out, "-lyoloq", f"-Wl,-rpath,{build_dir / 'lib'}"], check=True)
@@ -79,7 +81,10 @@ def test_both_languages_say_the_same(root: Path) -> None:
     assert english.count("\n## ") == chinese.count("\n## ")
     assert english.count("\n| ") == chinese.count("\n| ")
     for mark in ("bench", "accuracy"):
-        tables = [re.search(rf"<!-- {mark} -->(.*?)<!-- /{mark} -->", text, flags=re.S).group(1) for text in (english, chinese)]
+        tables = [
+            re.search(rf"<!-- {mark} -->(.*?)<!-- /{mark} -->", text, flags=re.S).group(1)
+            for text in (english, chinese)
+        ]
         assert tables[0] == tables[1]
         assert "|" in tables[0], f"the {mark} table is empty: run build.py {'bench' if mark == 'bench' else 'demo'}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The house stands as docs/architecture.md draws it: arrows run one way, rooms are small, chips stay in their places."""
+"""The house stands as docs/architecture.md draws it: arrows run one way, rooms are small, chips stay in place."""
 
 from __future__ import annotations
 

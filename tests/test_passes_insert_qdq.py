@@ -9,14 +9,23 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from yoloq_quantize.head import Head, HeadOutput
 from yoloq_quantize.params import Params, TensorParams, weight_params
 from yoloq_quantize.passes import InsertQdq, UniqueNames, run_passes
 from yoloq_quantize.place import Placement, place
 from yoloq_quantize.scheme import PlaceScheme, WeightScheme
 
 SCHEME = PlaceScheme(
-    operators=("Conv",), through=("Concat", "Split", "MaxPool", "Resize"), both_inputs=("Add",), float_last=True
+    operators=("Conv",),
+    through=("Concat", "Split", "MaxPool", "Resize"),
+    both_inputs=("Add",),
+    float_last={"one_to_one": {"box": 2}, "one_to_many": {"box": 1}},
 )
+
+
+def head(nms: bool = True) -> Head:
+    output = HeadOutput("y", "y", "box", 0, (1, 2, 4, 4))
+    return Head("ltrb", "logit", 1, False, nms, (1,), None, (output,), 1, "test")
 
 
 def model() -> ir.Model:
@@ -65,7 +74,7 @@ def params_for(graph: ir.Model, placement: Placement) -> Params:
 
 
 def test_placement_quantises_where_numbers_are_made() -> None:
-    placement = place(model(), SCHEME)
+    placement = place(model(), SCHEME, head())
     assert placement.weighted == ("first", "second", "third")
     assert placement.kept_float == ("last",)
     # b: read by Split. d: by Add, as is the right half, which b's scale covers. sum: by Concat, on b's scale.
@@ -73,15 +82,21 @@ def test_placement_quantises_where_numbers_are_made() -> None:
     assert placement.groups == (("b", "sum"), ("d",))
 
 
+def test_the_kind_of_head_says_how_much_stays_in_float() -> None:
+    placement = place(model(), SCHEME, head(nms=False))
+    assert placement.kept_float == ("third", "last")
+    assert set(placement.edges) == {"b"}
+
+
 def test_named_nodes_stay_in_float() -> None:
-    placement = place(model(), SCHEME, keep_float=frozenset({"third"}))
+    placement = place(model(), SCHEME, head(), keep_float=frozenset({"third"}))
     assert placement.weighted == ("first", "second")
     assert set(placement.edges) == {"b"}
 
 
 def test_one_pair_per_value_and_nothing_before_an_activation() -> None:
     graph = model()
-    placement = place(graph, SCHEME)
+    placement = place(graph, SCHEME, head())
     graph = run_passes(graph, InsertQdq(placement, params_for(graph, placement), "uint8"))
     onnx.checker.check_model(ir.to_proto(graph), full_check=True)
     pairs = [node for node in graph.graph if node.op_type == "QuantizeLinear"]
@@ -98,7 +113,7 @@ def test_one_pair_per_value_and_nothing_before_an_activation() -> None:
 
 def test_twice_is_refused() -> None:
     graph = model()
-    placement = place(graph, SCHEME)
+    placement = place(graph, SCHEME, head())
     params = params_for(graph, placement)
     graph = run_passes(graph, InsertQdq(placement, params, "uint8"))
     with pytest.raises(ir.passes.PreconditionError, match="quantised already"):

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from .dataset import read_image
-from .reference import Letterbox
-from .report import replacing
+from yoloq_quantize.dataset import read_image
+from yoloq_quantize.reference import Letterbox
+from yoloq_quantize.report import replacing
 
 
 class PictureReader(CalibrationDataReader):

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from .errors import QuantizeError
+from yoloq_quantize.errors import QuantizeError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _ORIENTATION_TAG = 0x0112  # EXIF; 5 to 8 swap width and height

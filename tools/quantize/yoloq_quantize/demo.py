@@ -25,14 +25,24 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from . import quantize
-from .baselines import quantize_conv_only, quantize_generic
-from .dataset import Dataset, list_images, load_dataset
-from .errors import QuantizeError
-from .evaluate import Latency, Run, open_detector, run_model
-from .metrics import AGREEMENT_SCORE, Detections, measure_accuracy, measure_agreement
-from .plots import Bar, Drift, bar_chart, box_chart, class_chart, mark_truth, measure_drift, score_chart, side_by_side
-from .report import (
+from yoloq_quantize import quantize
+from yoloq_quantize.baselines import quantize_conv_only, quantize_generic
+from yoloq_quantize.dataset import Dataset, list_images, load_dataset
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.evaluate import Latency, Run, open_detector, run_model
+from yoloq_quantize.metrics import AGREEMENT_SCORE, Detections, measure_accuracy, measure_agreement
+from yoloq_quantize.plots import (
+    Bar,
+    Drift,
+    bar_chart,
+    box_chart,
+    class_chart,
+    mark_truth,
+    measure_drift,
+    score_chart,
+    side_by_side,
+)
+from yoloq_quantize.report import (
     Figure,
     Machine,
     Row,
@@ -71,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calib", type=Path, default=Path("datasets/fasteners/images/calib"))
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     arguments = parser.parse_args(argv)
+    limit_threads(THREADS)
     try:
         run_demo(arguments.model, arguments.data, arguments.calib, arguments.out)
     except QuantizeError as error:
@@ -82,7 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_demo(model: Path, data: Path, calib: Path, out: Path) -> Table:
     """Makes all variants, measures them, and writes everything into `out`."""
     start = time.perf_counter()
-    limit_threads(THREADS)
     dataset = load_dataset(data)
     if not dataset.has_labels:
         raise QuantizeError(f"{data}: no picture has labels; the demo measures accuracy and needs them")

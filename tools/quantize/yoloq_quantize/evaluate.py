@@ -17,10 +17,10 @@ import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
-from .dataset import Dataset, Sample, load_dataset, load_pictures
-from .errors import QuantizeError
-from .metrics import MAX_DETECTIONS, Accuracy, Agreement, Detections, measure_accuracy, measure_agreement
-from .reference import ReferenceDetector
+from yoloq_quantize.dataset import Dataset, Sample, load_dataset, load_pictures
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.metrics import MAX_DETECTIONS, Accuracy, Agreement, Detections, measure_accuracy, measure_agreement
+from yoloq_quantize.reference import ReferenceDetector
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .evaluate import Evaluation
+    from yoloq_quantize.evaluate import Evaluation
 
 
 def register_evaluate(subparsers: Any) -> None:
@@ -37,8 +37,8 @@ def register_evaluate(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from .evaluate import evaluate
-    from .report import write_json
+    from yoloq_quantize.evaluate import evaluate
+    from yoloq_quantize.report import write_json
 
     result = evaluate(
         args.model,

@@ -17,8 +17,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .dataset import Dataset, Sample
-from .errors import QuantizeError
+from yoloq_quantize.dataset import Dataset, Sample
+from yoloq_quantize.errors import QuantizeError
 
 MAX_DETECTIONS = 300
 AGREEMENT_SCORE = 0.25  # detections that a user sees by default

@@ -95,7 +95,7 @@ def quantize(
     height, width = int(graph.graph.inputs[0].shape[1]), int(graph.graph.inputs[0].shape[2])
     placement, summary = None, {}
     if precision == "int8":
-        placement = place(graph, chip.place)
+        placement = place(graph, chip.place, found)
         stream = _Stream(pictures, width, height, color)
         graph, summary = _quantized_graph(graph, placement, chip, stream, progress or (lambda items, _: items))
     summary = {"recipe": recipe, **summary, **_shares(graph, placement)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from .head import Head
 from .scheme import PlaceScheme
 
 
@@ -38,18 +39,18 @@ class Placement:
     kept_float: tuple[str, ...]
 
 
-def place(model: ir.Model, scheme: PlaceScheme, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Places quantisation in a float model whose nodes have unique names.
+def place(model: ir.Model, scheme: PlaceScheme, head: Head, keep_float: frozenset[str] = frozenset()) -> Placement:
+    """Places quantisation in a float model, cut at `head`, whose nodes have unique names.
 
     `keep_float`: names of nodes that must stay in float whatever the scheme says.
     """
     graph = model.graph
+    keep_float |= _last_nodes(graph, scheme, head)
     weighted, kept = [], []
     for node in graph:
         if node.op_type not in scheme.operators:
             continue
-        last = scheme.float_last and any(value.is_graph_output() for value in node.outputs)
-        if last or node.name in keep_float or node.inputs[1].const_value is None:
+        if node.name in keep_float or node.inputs[1].const_value is None:
             kept.append(node.name)
         else:
             weighted.append(node)
@@ -58,6 +59,25 @@ def place(model: ir.Model, scheme: PlaceScheme, keep_float: frozenset[str] = fro
         walk.want(node, 0)
     walk.run()
     return Placement(walk.edges(graph), walk.groups(graph), tuple(node.name for node in weighted), tuple(kept))
+
+
+def _last_nodes(graph: ir.Graph, scheme: PlaceScheme, head: Head) -> frozenset[str]:
+    """Weighted nodes that are among the last of their branch, as many as the scheme says for the branch's role."""
+    depths = scheme.float_last["one_to_many" if head.nms else "one_to_one"]
+    roles = {output.name: output.role for output in head.outputs}
+    names: set[str] = set()
+    for value in graph.outputs:
+        waiting, seen = [(value.producer(), depths.get(roles[value.name], 0))], set()
+        while waiting:
+            node, left = waiting.pop()
+            if node is None or left == 0 or (node, left) in seen:
+                continue
+            seen.add((node, left))
+            if node.op_type in scheme.operators:
+                names.add(node.name)
+                left -= 1
+            waiting.extend((source.producer(), left) for source in node.inputs if source is not None)
+    return frozenset(names)
 
 
 class _Walk:

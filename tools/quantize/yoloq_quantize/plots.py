@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from .metrics import AGREEMENT_SCORE, Accuracy, Detections, match_pairs
+from yoloq_quantize.metrics import AGREEMENT_SCORE, Accuracy, Detections, match_pairs
 
 BLUE, ORANGE, GRAY, INK = "#2563a8", "#d9772b", "#9aa4b0", "#22303c"
 DRIFT_IOU = 0.5  # the same object, moved

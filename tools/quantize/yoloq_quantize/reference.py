@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from .errors import QuantizeError
-from .metrics import Detections, box_iou
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.metrics import Detections, box_iou
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from .metrics import Accuracy
+from yoloq_quantize.metrics import Accuracy
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def table_markdown(table: Table) -> str:
 
 def points(value: float | None) -> str:
     """A figure in points, or a dash where there is none."""
-    return "—" if value is None else f"{value:.2f}"
+    return "—" if value is None else f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no "-0.00"
 
 
 def render_html(template: str, **values: Any) -> str:

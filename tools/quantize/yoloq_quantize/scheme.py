@@ -39,12 +39,13 @@ class WeightScheme:
 
 @dataclass(frozen=True)
 class PlaceScheme:
-    """Which operators read quantised numbers; see targets/cpu.toml."""
+    """Which operators read quantised numbers. `float_last`: kind of head -> role of a raw tensor -> how many of the
+    last operators before it stay in float; see targets/cpu.toml."""
 
     operators: tuple[str, ...]
     through: tuple[str, ...]
     both_inputs: tuple[str, ...]
-    float_last: bool
+    float_last: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
