@@ -285,6 +285,6 @@ const scenario device_scenarios[] = {
     {"failing", "size=64 dummy.fail_every=3", run_failing},
     {"batch", "size=64", run_batch},
     {"longer-structs", "size=64", run_longer_structs},
-    {"batch-deadline", "size=64 dummy.delay_ms=20", run_batch_deadline},
+    {"batch-deadline", "size=640 dummy.delay_ms=20", run_batch_deadline},
     {"batch-lost", "size=64 dummy.lose_every=17 dummy.fail_every=7", run_batch_lost},
     {NULL, NULL, NULL}};

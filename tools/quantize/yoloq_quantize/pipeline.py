@@ -90,6 +90,7 @@ def quantize(
     pictures = _check_options(precision, recipe, color, input_scale, calib)
     check_free(out, force)
     source = load_model(model)
+    _check_opset(source, chip)
     classes = class_names(data) if data is not None else source.classes
     found, graph = _float_graph(source, size, head, classes, input_scale)
     height, width = int(graph.graph.inputs[0].shape[1]), int(graph.graph.inputs[0].shape[2])
@@ -149,6 +150,14 @@ def _check_options(precision: str, recipe: str, color: str, input_scale: float, 
     if calib is None:
         raise QuantizeError("no calibration pictures; give a folder with --calib (precision float32 needs none)")
     return list_images(calib)
+
+
+def _check_opset(source: SourceModel, chip: Target) -> None:
+    opset = source.model.graph.opset_imports.get("", 0)
+    if not chip.opset_min <= opset <= chip.opset_max:
+        raise QuantizeError(
+            f"opset {opset}; target {chip.chip} takes {chip.opset_min} to {chip.opset_max}: export the model anew"
+        )
 
 
 def _float_graph(
