@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -98,7 +99,8 @@ def save(name: str, result: dict) -> Path:
     path = ROOT / "docs" / "proof" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".json.new")
-    beside.write_text(json.dumps({**header, **result}, indent=1) + "\n")
+    text = json.dumps({**header, **result}, indent=1)
+    beside.write_text(re.sub(r"\[[^\[\]{}]*\]", lambda row: " ".join(row[0].split()), text) + "\n")
     return beside.rename(path)
 
 
