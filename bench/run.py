@@ -108,7 +108,7 @@ def middle(contender: Contender, key: str = "ms") -> float:
 def engine_ratio(packages: dict[str, Path], picture: Path, rounds: int, isa: str | None) -> dict[str, object]:
     environment = {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
     fp32 = Contender("FP32", "yoloq", packages["float32"], environment=environment)
-    int8 = Contender("INT8", "yoloq", packages["int8"], environment=environment)
+    int8 = Contender("INT8", "yoloq", packages["int8, rest f32"], environment=environment)
     compete([fp32, int8], picture, rounds, 15)
     return {
         "fp32_engine_ms": middle(fp32, "engine_ms"),
@@ -121,7 +121,8 @@ def added_time(packages: dict[str, Path], picture: Path, rounds: int) -> dict[st
     one_core = Contender("one core", "yoloq", packages["int8"], {"cores": 1})
     compete([one_core], picture, rounds, 15)
     return {
-        "added_ms": round(one_core.added(), 3),
+        "library_ms": middle(one_core, "library_ms"),
+        "library_and_python_ms": round(one_core.added(), 2),
         "engine_ms": middle(one_core, "engine_ms"),
         "call_ms": middle(one_core),
     }
@@ -160,9 +161,15 @@ def letterbox(folder: Path) -> dict[str, object]:
 
 def prepare(folder: Path) -> tuple[dict[str, Path], Path]:
     packages = {}
-    for precision in ("float32", "int8"):
-        packages[precision] = folder / f"fasteners-{precision}.yoloq"
-        yoloq_quantize.quantize(MODEL, CALIBRATION, packages[precision], target="cpu", precision=precision)
+    for name, precision, options in (
+        ("float32", "float32", {}),
+        ("int8", "int8", {}),
+        ("int8, rest f32", "int8", {"precision": "f32"}),
+    ):
+        packages[name] = folder / f"{len(packages)}.yoloq"
+        yoloq_quantize.quantize(
+            MODEL, CALIBRATION, packages[name], target="cpu", precision=precision, backend_options=options
+        )
     picture = folder / "picture.npy"
     np.save(picture, cv2.resize(cv2.imread(str(PICTURE)), (1920, 1080)))
     return packages, picture
@@ -180,7 +187,7 @@ def ultralytics_peer(folder: Path) -> list[Contender]:
     export = f"from ultralytics import YOLO; print(YOLO({str(checkpoint)!r}).export(format='openvino', imgsz=640))"
     done = subprocess.run([python, "-c", export], check=True, capture_output=True, text=True)
     exported = Path(done.stdout.strip().splitlines()[-1])
-    return [Contender("Ultralytics predict, OpenVINO FP32", "ultralytics", exported, python=str(python))]
+    return [Contender("Ultralytics predict, its OpenVINO export", "ultralytics", exported, python=str(python))]
 
 
 def machine() -> dict[str, object]:
@@ -207,7 +214,8 @@ def table(result: dict[str, dict]) -> str:
     about = result["machine"]
     native, vnni, added = result["engine_native"], result["engine_avx2_vnni"], result["added_on_one_core"]
     rows = [
-        ("1920×1080 BGR → boxes: library on top of the engine, one core", f"{added['added_ms']} ms", "≤ 1.0 ms"),
+        ("1920×1080 BGR → boxes: library on top of the engine, one core", f"{added['library_ms']} ms", "≤ 1.0 ms"),
+        ("the same with the Python binding", f"{added['library_and_python_ms']} ms", ""),
         (
             "letterbox 1080p BGR → 640 vs OpenCV chain",
             f"{result['letterbox']['results']['BGR24 1080p']['ratio']}×",

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from accuracy import prove_accuracy
 from conftest import ROOT, dummy_manifest, write_package
 from native_abi import ffi, load
 from soak import growth, soak
@@ -77,7 +78,7 @@ def prove_soak(folder: Path) -> dict:
     return {"ok": all(run["ok"] for run in runs), "sample_columns": columns, "runs": runs}
 
 
-PROOFS: dict[str, Proof] = {"soak": prove_soak}
+PROOFS: dict[str, Proof] = {"accuracy": prove_accuracy, "soak": prove_soak}
 
 
 def machine() -> dict:

@@ -31,6 +31,7 @@ def content() -> PackageContent:
         input=InputSpec("images_u8", 64, 48),
         head=head,
         target=load_target("cpu"),
+        backend_options={"precision": "f32"},
         compiler="yoloq 0.1.0",
         artifact=b"model bytes",
         summary={"recipe": "default"},

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import QuantizeError
-    from .pipeline import QuantizeResult, quantize
+    from yoloq_quantize.errors import QuantizeError
+    from yoloq_quantize.pipeline import QuantizeResult, quantize
 
 __version__ = "0.1.0"
 __all__ = ["QuantizeError", "QuantizeResult", "__version__", "quantize"]

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from .errors import QuantizeError
+from yoloq_quantize.errors import QuantizeError
 
 CHUNK_BYTES = 256 << 20  # activations held at once
 

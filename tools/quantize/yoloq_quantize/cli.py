@@ -14,7 +14,7 @@ from typing import Any
 def register(subparsers: Any) -> None:
     """Adds `quantize` and `evaluate` to an argparse subparsers object; `args.run(args)` returns the exit code."""
     _register_quantize(subparsers)
-    from .evaluate_cli import register_evaluate
+    from yoloq_quantize.evaluate_cli import register_evaluate
 
     register_evaluate(subparsers)
 
@@ -52,6 +52,14 @@ def _register_quantize(subparsers: Any) -> None:
         metavar="S",
         help="a byte times S is the model's input: 1/255 (default) or 1",
     )
+    parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="for the target's backend, such as precision=f32; may be given several times",
+    )
     parser.add_argument("--name", help="the model's name in the package (default: the file's)")
     parser.add_argument("--force", action="store_true", help="replace a package that exists")
     parser.add_argument("--json", metavar="F", help='write a summary as JSON; "-": to standard output')
@@ -69,6 +77,13 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
+def _option(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE; write precision=f32")
+    return key, value
+
+
 def _scale(text: str) -> float:
     above, _, below = text.partition("/")
     try:
@@ -78,7 +93,7 @@ def _scale(text: str) -> float:
 
 
 def _run_quantize(args: argparse.Namespace) -> int:
-    from . import quantize
+    from yoloq_quantize import quantize
 
     result = quantize(
         args.model,
@@ -93,6 +108,7 @@ def _run_quantize(args: argparse.Namespace) -> int:
         color=args.color,
         input_scale=args.input_scale,
         name=args.name,
+        backend_options=dict(args.backend_option),
         force=args.force,
         progress=_bar,
     )
@@ -101,7 +117,7 @@ def _run_quantize(args: argparse.Namespace) -> int:
         print(json.dumps(summary, ensure_ascii=False, indent=2))
         return 0
     if args.json:
-        from .report import replacing
+        from yoloq_quantize.report import replacing
 
         with replacing(Path(args.json)) as part:
             part.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

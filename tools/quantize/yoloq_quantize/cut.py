@@ -6,8 +6,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .errors import QuantizeError
-from .head import Head
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head import Head
 
 
 def cut_head(model: ir.Model, head: Head) -> ir.Model:

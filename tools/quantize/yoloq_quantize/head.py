@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from .errors import QuantizeError
-from .head_math import Hypothesis, anchors_from_probe, channel_roles, explains
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head_math import Hypothesis, anchors_from_probe, channel_roles, explains
 
 SEED = 20
 PASSTHROUGH = ("dense-cxcywh", "dense-xyxy", "end2end")

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx import version_converter
 
-from .errors import QuantizeError
+from yoloq_quantize.errors import QuantizeError
 
 OPSET_MIN, OPSET_MAX = 11, 20  # of the models that come in
 OPSET_QDQ = 13  # per-channel DequantizeLinear begins here

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import QuantizeError
-from .head import Head
-from .scheme import Target
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head import Head
+from yoloq_quantize.scheme import Target
 
 FORMAT = 1
 DEFAULTS = {"score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300, "streams": 1, "timeout_ms": 10000}
@@ -45,6 +45,7 @@ class PackageContent:
     input: InputSpec
     head: Head
     target: Target
+    backend_options: dict[str, str]
     compiler: str
     artifact: bytes
     summary: dict[str, Any]
@@ -126,7 +127,7 @@ def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str
             "compiler": content.compiler,
         },
         "artifacts": [{"file": target.file, "batch": 1}],
-        "backend_options": target.backend_options,
+        "backend_options": content.backend_options,
         "defaults": DEFAULTS,
         "quantization": content.summary,
         "accuracy": {},

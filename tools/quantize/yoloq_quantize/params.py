@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .calibrate import Calibration, Range
-from .errors import QuantizeError
-from .place import Placement
-from .scheme import ActivationScheme, Target, WeightScheme
+from yoloq_quantize.calibrate import Calibration, Range
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.place import Placement
+from yoloq_quantize.scheme import ActivationScheme, Target, WeightScheme
 
 STEPS = 24  # clipping candidates on a side
 SMALLEST = 0.25  # of a side's extreme that clipping may leave

@@ -74,6 +74,7 @@ def quantize(
     color: str = "RGB",
     input_scale: float = 1 / 255,
     name: str | None = None,
+    backend_options: dict[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> QuantizeResult:
@@ -83,7 +84,7 @@ def quantize(
     data: data.yaml with class names, where the model's metadata has none. head: "auto", or how an already decoded
     output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels for a model that
     leaves it open. color, input_scale: what the model was trained on; a byte times the scale is the model's input.
-    progress(items, what): wraps long iterations, for a bar.
+    backend_options: for the backend, over the target's own. progress(items, what): wraps long iterations, for a bar.
     """
     out = Path(out)
     chip = load_target(target)
@@ -108,6 +109,7 @@ def quantize(
         input=InputSpec(graph.graph.inputs[0].name, width, height, color),
         head=found,
         target=chip,
+        backend_options={**chip.backend_options.get(precision, {}), **(backend_options or {})},
         compiler=f"yoloq {__version__}",
         artifact=ir.to_proto(graph).SerializeToString(deterministic=True),
         summary=summary,

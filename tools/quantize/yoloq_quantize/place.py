@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .head import Head
-from .scheme import PlaceScheme
+from yoloq_quantize.head import Head
+from yoloq_quantize.scheme import PlaceScheme
 
 
 @dataclass(frozen=True)

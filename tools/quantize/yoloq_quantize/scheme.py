@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from .errors import QuantizeError
+from yoloq_quantize.errors import QuantizeError
 
 METHODS = ("minmax", "percentile", "mse")
 
@@ -59,7 +59,7 @@ class Target:
     file: str
     opset_min: int
     opset_max: int
-    backend_options: dict[str, str]
+    backend_options: dict[str, dict[str, str]]  # by precision
     activations: ActivationScheme
     weights: WeightScheme
     place: PlaceScheme

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..errors import QuantizeError
-from .fix_shapes import FixShapes
-from .fold_constants import FoldConstants
-from .insert_qdq import InsertQdq
-from .remove_identity import RemoveIdentity
-from .strip import Strip
-from .uint8_input import Uint8Input
-from .unique_names import UniqueNames
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.passes.fix_shapes import FixShapes
+from yoloq_quantize.passes.fold_constants import FoldConstants
+from yoloq_quantize.passes.insert_qdq import InsertQdq
+from yoloq_quantize.passes.remove_identity import RemoveIdentity
+from yoloq_quantize.passes.strip import Strip
+from yoloq_quantize.passes.uint8_input import Uint8Input
+from yoloq_quantize.passes.unique_names import UniqueNames
 
 __all__ = [
     "FixShapes",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from ..errors import QuantizeError
+from yoloq_quantize.errors import QuantizeError
 
 
 class FixShapes(ir.passes.InPlacePass):

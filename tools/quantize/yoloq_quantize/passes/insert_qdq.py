@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..params import Params
-from ..place import Edge, Placement
+from yoloq_quantize.params import Params
+from yoloq_quantize.place import Edge, Placement
 
 
 class InsertQdq(ir.passes.InPlacePass):
