@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ MODEL = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
 CALIBRATION = ROOT / "datasets" / "fasteners" / "images" / "calib"
 PICTURE = ROOT / "datasets" / "fasteners" / "images" / "val" / "00000.jpg"
 ULTRALYTICS = ROOT / ".venv-ultralytics"
+SETTLE_S = 0.3  # threads of the last one may spin for 200 ms, which would slow the next
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -89,6 +91,7 @@ def compete(contenders: Sequence[Contender], picture: Path, rounds: int, runs: i
     for _ in range(rounds):
         for contender in contenders:
             contender.work(runs)
+            time.sleep(SETTLE_S)
     for contender in contenders:
         contender.stop()
 
@@ -193,7 +196,7 @@ def ultralytics_peer(folder: Path) -> list[Contender]:
 def machine() -> dict[str, object]:
     info = Path("/proc/cpuinfo").read_text()
     flags = re.search(r"^flags\s*: (.*)$", info, flags=re.M).group(1).split()
-    wanted = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
+    wanted = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
     backends = {backend.name: backend.version for backend in yoloq.backends()}
     return {
         "cpu": re.search(r"^model name\s*: (.*)$", info, flags=re.M).group(1),

@@ -11,6 +11,7 @@
 // request, and every tensor lies in memory of ours, so that addresses never change.
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -118,6 +119,12 @@ Settings parse_options(const yqb_config &config) {
 
 // ------------------------------------------------------------------------------------------------------------- model
 
+// The CPU's list of capabilities ignores this limit; under it OpenVINO refuses bf16 or, far worse, emulates it.
+bool instructions_are_limited() {
+    const char *limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+    return limit && *limit && std::strcmp(limit, "ALL") != 0 && std::strcmp(limit, "DEFAULT") != 0;
+}
+
 bool cpu_has_bf16(ov_core_t *core) {
     char *value = nullptr;
     check(ov_core_get_property(core, "CPU", ov_property_key_device_capabilities, &value), YQB_EBACKEND,
@@ -199,14 +206,11 @@ CompiledModel compile(ov_core_t *core, const Model &model, const yqb_config &con
         log_line(config, 1, "cpu: this CPU has no bf16; float operators run as f32");
         return compile_as(core, model, config, settings, "f32");
     }
-    try {
-        return compile_as(core, model, config, settings, "bf16");
-    } catch (const Failure &failure) {
-        // The CPU's own list ignores limits such as ONEDNN_MAX_CPU_ISA, so only the attempt tells.
-        if (!automatic) throw;
-        log_line(config, 2, "cpu: bf16 is refused, float operators run as f32: " + failure.text);
+    if (automatic && instructions_are_limited()) {
+        log_line(config, 2, "cpu: ONEDNN_MAX_CPU_ISA limits the CPU; float operators run as f32");
         return compile_as(core, model, config, settings, "f32");
     }
+    return compile_as(core, model, config, settings, "bf16");
 }
 
 // ------------------------------------------------------------------------------------------------------------- ports

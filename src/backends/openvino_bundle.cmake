@@ -18,3 +18,9 @@ if(WIN32)
 else()
   install(PROGRAMS ${bundle} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
+
+# Their licences go along. The wheel keeps them in its metadata, other distributions elsewhere.
+file(GLOB licences "${openvino_libs}/../../openvino-*.dist-info/licenses")
+if(licences)
+  install(DIRECTORY ${licences}/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/openvino)
+endif()
