@@ -74,7 +74,7 @@ void Engine::wake_first() {
     if (first_) first_->wake.notify_one();
 }
 
-// Takes `self`, the first in line, out of it.
+// Takes `self` out of the line.
 void Engine::leave(Waiter &self) {
     Waiter **link = &first_;
     Waiter *before = nullptr;
