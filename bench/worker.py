@@ -48,8 +48,16 @@ def open_opencv_onnxruntime(model: str, picture: np.ndarray, options: dict[str, 
 
 
 def open_ultralytics(model: str, picture: np.ndarray, options: dict[str, str]) -> Call:
+    import openvino
     from ultralytics import YOLO
 
+    if precision := options.get("precision"):  # else OpenVINO's default: bf16 on a CPU that has it
+        compile_model = openvino.Core.compile_model
+
+        def compile_with(core: openvino.Core, model: object, device_name: str, config: dict) -> object:
+            return compile_model(core, model, device_name, {**config, "INFERENCE_PRECISION_HINT": precision})
+
+        openvino.Core.compile_model = compile_with
     detector = YOLO(model, task="detect")
 
     def call() -> None:
