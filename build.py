@@ -38,7 +38,12 @@ APT_BUILD = {
     "/usr/include/mbedtls/md.h": "libmbedtls-dev",
     "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc": "fonts-wqy-microhei",
 }
-APT_TEST = {"clang-format": "clang-format", "git": "git"}
+APT_TEST = {
+    "clang-format": "clang-format",
+    "git": "git",
+    "ssh": "openssh-client",
+    "/usr/sbin/sshd": "openssh-server",
+}
 
 
 class BuildError(Exception):
@@ -100,15 +105,10 @@ def venv_bin(name: str) -> Path:
 
 
 def make_venv() -> None:
-    """The virtual environment with exactly the pinned packages; kept while requirements.txt does not change."""
-    requirements = ROOT / "requirements.txt"
-    stamp = VENV / "requirements.sha256"
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    say("setting up .venv")
-    python = find_python()
+    """The virtual environment with exactly the pinned packages."""
     if not venv_bin("python").exists():
+        say("setting up .venv")
+        python = find_python()
         shutil.rmtree(VENV, ignore_errors=True)
         try:
             run(python, "-m", "venv", VENV)
@@ -116,6 +116,17 @@ def make_venv() -> None:
             shutil.rmtree(VENV, ignore_errors=True)
             apt_install([f"{Path(python).resolve().name}-venv"])
             run(python, "-m", "venv", VENV)
+    install_pinned("requirements.txt")
+
+
+def install_pinned(name: str) -> None:
+    """Installs a file of pinned packages into .venv, unless exactly this was installed before."""
+    requirements = ROOT / name
+    stamp = VENV / f"{requirements.stem}.sha256"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    say(f"installing {name}")
     run(venv_bin("python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", requirements)
     stamp.write_text(digest)
 
@@ -123,6 +134,8 @@ def make_venv() -> None:
 def set_up(tests: bool = False) -> None:
     apt_install(missing_packages(APT_BUILD | (APT_TEST if tests else {})))
     make_venv()
+    if tests:
+        install_pinned("requirements-train.txt")
 
 
 # ---------------------------------------------------------------------------------------------------------------- build
@@ -216,6 +229,7 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def prove(arguments: argparse.Namespace) -> None:
+    set_up(tests=True)
     build()
     say("proofs")
     python("tests/prove.py", *arguments.rest)

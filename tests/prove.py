@@ -21,7 +21,9 @@ from pathlib import Path
 
 from accuracy import prove_accuracy
 from conftest import ROOT, dummy_manifest, write_package
+from exports import prove_exports
 from native_abi import ffi, load
+from quantisation import prove_quantisation
 from soak import growth, soak
 
 Proof = Callable[[Path], dict]
@@ -78,7 +80,12 @@ def prove_soak(folder: Path) -> dict:
     return {"ok": all(run["ok"] for run in runs), "sample_columns": columns, "runs": runs}
 
 
-PROOFS: dict[str, Proof] = {"accuracy": prove_accuracy, "soak": prove_soak}
+PROOFS: dict[str, Proof] = {
+    "accuracy": prove_accuracy,
+    "exports": prove_exports,
+    "quantisation": prove_quantisation,
+    "soak": prove_soak,
+}
 
 
 def machine() -> dict:

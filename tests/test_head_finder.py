@@ -6,151 +6,31 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
+from head_graphs import (
+    ANCHORS,
+    SIZE,
+    STRIDES,
+    Graph,
+    anchor_head,
+    anchor_rows,
+    distance_head,
+    distance_parts,
+    exponential_head,
+    pair_maps,
+    suppressed,
+)
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, find_head, passthrough_head
-from yoloq_quantize.passes import FixShapes, FoldConstants, RemoveIdentity, UniqueNames, run_passes
-
-SIZE = 64
-STRIDES = (8, 16, 32)
-ANCHORS = (((10, 13), (16, 30)), ((30, 61), (62, 45)), ((116, 90), (156, 198)))
+from yoloq_quantize.passes import FixShapes, FoldConstants, UniqueNames, canonical_passes, run_passes
 
 
-class Graph:
-    """Builds small detectors: a strided convolution per raw tensor, then whatever tail the test writes."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.generator = np.random.default_rng(seed)
-
-    def constant(self, array: np.ndarray | list | float, dtype: type = np.float32) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array, dtype), name))
-        return name
-
-    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
-        names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"n{len(self.nodes)}", **attributes))
-        return names[0] if outputs == 1 else names
-
-    def raw(self, channels: int, stride: int) -> str:
-        weight = self.generator.normal(0, 0.1, (channels, 3, stride, stride))
-        return self.op("Conv", "picture", self.constant(weight), strides=[stride, stride])
-
-    def cells(self, raw: str, channels: int) -> str:
-        return self.op("Reshape", raw, self.constant([1, channels, -1], np.int64))
-
-    def model(self, output: str, open_shape: bool = False) -> onnx.ModelProto:
-        self.nodes.append(helper.make_node("Identity", [output], ["answer"]))
-        sides = ["n", 3, "h", "w"] if open_shape else [1, 3, SIZE, SIZE]
-        graph = helper.make_graph(
-            self.nodes,
-            "test",
-            [helper.make_tensor_value_info("picture", TensorProto.FLOAT, sides)],
-            [helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)],
-            self.constants,
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def grid(offset: float = 0.5) -> np.ndarray:
-    """[1, 2, cells]: centre of every cell of every level, in cells."""
-    levels = []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: SIZE // stride, : SIZE // stride]
-        levels.append(np.stack([columns.ravel(), rows.ravel()]) + offset)
-    return np.concatenate(levels, axis=1)[None]
-
-
-def cell_strides() -> np.ndarray:
-    return np.concatenate([np.full((SIZE // stride) ** 2, stride) for stride in STRIDES])[None]
-
-
-def distance_head(
-    classes: int,
-    bins: int = 1,
-    form: str = "cxcywh",
-    offset: float = 0.5,
-    factor: float = 1.0,
-    score_first: bool = False,
-    projection: str = "Conv",
-) -> onnx.ModelProto:
-    """v8 (bins 16) or YOLO26 one-to-many (bins 1): dense [1, 4 + C, cells]."""
-    graph = Graph()
-    raws = []
-    for stride in STRIDES:
-        channels = (classes, 4 * bins) if score_first else (4 * bins, classes)
-        pair = [graph.raw(count, stride) for count in channels]
-        raws.append(pair[::-1] if score_first else pair)
-    box = graph.op("Concat", *(graph.cells(pair[0], 4 * bins) for pair in raws), axis=2)
-    score = graph.op("Concat", *(graph.cells(pair[1], classes) for pair in raws), axis=2)
-    if bins > 1:
-        box = graph.op("Reshape", box, graph.constant([1, 4, bins, -1], np.int64))
-        box = graph.op("Softmax", graph.op("Transpose", box, perm=[0, 2, 1, 3]), axis=1)
-        if projection == "Conv":
-            box = graph.op("Conv", box, graph.constant(np.arange(bins).reshape(1, bins, 1, 1)))
-        else:
-            weighted = graph.op("Mul", box, graph.constant(np.arange(bins).reshape(1, bins, 1, 1)))
-            box = graph.op("ReduceSum", weighted, graph.constant([1], np.int64), keepdims=1)
-        box = graph.op("Reshape", box, graph.constant([1, 4, -1], np.int64))
-    near, far = graph.op("Split", box, outputs=2, axis=1)
-    anchors = graph.constant(grid(offset))
-    low, high = graph.op("Sub", anchors, near), graph.op("Add", anchors, far)
-    if form == "cxcywh":
-        middle = graph.op("Div", graph.op("Add", low, high), graph.constant(2.0))
-        corners = graph.op("Concat", middle, graph.op("Sub", high, low), axis=1)
-    else:
-        corners = graph.op("Concat", low, high, axis=1)
-    boxes = graph.op("Mul", corners, graph.constant(cell_strides() * factor))
-    return graph.model(graph.op("Concat", boxes, graph.op("Sigmoid", score), axis=1))
-
-
-def anchor_head(classes: int) -> onnx.ModelProto:
-    """v5 and v7: dense [1, rows, 5 + C], anchors of a level one after another."""
-    graph, levels = Graph(), []
-    for stride, anchors in zip(STRIDES, ANCHORS, strict=True):
-        side, count = SIZE // stride, len(anchors)
-        raw = graph.raw(count * (5 + classes), stride)
-        split = graph.op("Reshape", raw, graph.constant([1, count, 5 + classes, side, side], np.int64))
-        values = graph.op("Sigmoid", graph.op("Transpose", split, perm=[0, 1, 3, 4, 2]))
-        xy, wh, rest = graph.op("Split", values, graph.constant([2, 2, 1 + classes], np.int64), outputs=3, axis=4)
-        rows, columns = np.mgrid[:side, :side]
-        cells = graph.constant((np.stack([columns, rows], -1) - 0.5)[None, None])
-        xy = graph.op(
-            "Mul", graph.op("Add", graph.op("Mul", xy, graph.constant(2.0)), cells), graph.constant(float(stride))
-        )
-        twice = graph.op("Mul", wh, graph.constant(2.0))
-        wh = graph.op(
-            "Mul", graph.op("Pow", twice, graph.constant(2.0)), graph.constant(np.reshape(anchors, (1, count, 1, 1, 2)))
-        )
-        level = graph.op("Concat", xy, wh, rest, axis=4)
-        levels.append(graph.op("Reshape", level, graph.constant([1, -1, 5 + classes], np.int64)))
-    return graph.model(graph.op("Concat", *levels, axis=1))
-
-
-def exponential_head(classes: int) -> onnx.ModelProto:
-    """YOLOX, decoded in the graph: dense [1, cells, 5 + C]."""
-    graph, levels = Graph(), []
-    for stride in STRIDES:
-        box, objectness, score = graph.raw(4, stride), graph.raw(1, stride), graph.raw(classes, stride)
-        level = graph.op("Concat", box, graph.op("Sigmoid", objectness), graph.op("Sigmoid", score), axis=1)
-        levels.append(graph.cells(level, 5 + classes))
-    rows = graph.op("Transpose", graph.op("Concat", *levels, axis=2), perm=[0, 2, 1])
-    xy, wh, rest = graph.op("Split", rows, graph.constant([2, 2, 1 + classes], np.int64), outputs=3, axis=2)
-    strides = graph.constant(cell_strides().transpose()[None])
-    xy = graph.op("Mul", graph.op("Add", xy, graph.constant(grid(0).transpose(0, 2, 1))), strides)
-    return graph.model(graph.op("Concat", xy, graph.op("Mul", graph.op("Exp", wh), strides), rest, axis=2))
-
-
-def find(proto: onnx.ModelProto, classes: int | None = None, size: int = SIZE) -> Head:
-    model = run_passes(ir.from_proto(proto), UniqueNames(), FixShapes(size, size), FoldConstants(), RemoveIdentity())
-    return find_head(model, classes)
+def find(proto: onnx.ModelProto, classes: int | None = None, size: tuple[int, int] = SIZE) -> Head:
+    return find_head(run_passes(ir.from_proto(proto), *canonical_passes(*size)), classes)
 
 
 def described(head: Head) -> tuple[object, ...]:
@@ -192,7 +72,7 @@ def scramble(proto: onnx.ModelProto, seed: int = 3) -> onnx.ModelProto:
 @pytest.mark.parametrize(("export", "nms"), [("e2e", False), ("dense", True)])
 def test_demo_exports(root: Path, export: str, nms: bool) -> None:
     proto = onnx.load(root / "models" / f"fasteners-yolo26n-{export}.onnx")
-    head = find(proto, classes=5, size=640)
+    head = find(proto, classes=5, size=(640, 640))
     assert described(head) == ("ltrb", "logit", 1, False, nms, (8, 16, 32), None, 5)
     assert [(output.name, output.shape) for output in head.outputs] == [
         (f"{role}_{level}", (1, channels, side, side))
@@ -212,7 +92,7 @@ def test_names_and_order_do_not_matter(root: Path, export: str) -> None:
         makers = {name: node for node in model.graph.node for name in node.output}
         return [stored[makers[output.value].input[1]] for output in head.outputs]
 
-    plain, other = find(proto, size=640), find(scrambled, size=640)
+    plain, other = find(proto, size=(640, 640)), find(scrambled, size=(640, 640))
     assert described(plain) == described(other)
     assert weights(proto, plain) == weights(scrambled, other)
 
@@ -253,15 +133,6 @@ def test_unknown_arithmetic_is_refused_by_name(wrong: dict[str, float]) -> None:
         find(distance_head(classes=3, **wrong))
 
 
-def test_other_tasks_are_refused() -> None:
-    """A mask head has one more convolution a level."""
-    graph = Graph()
-    tensors = [graph.cells(graph.raw(count, stride), count) for count in (4, 3, 32) for stride in STRIDES]
-    joined = [graph.op("Concat", *tensors[i : i + 3], axis=2) for i in (0, 3, 6)]
-    with pytest.raises(QuantizeError, match="unknown head"):
-        find(graph.model(graph.op("Concat", *joined, axis=1)))
-
-
 def test_no_convolution_is_refused() -> None:
     graph = Graph()
     with pytest.raises(QuantizeError, match="no convolution leads to output"):
@@ -277,12 +148,180 @@ def test_decoded_outputs_pass_when_asked(root: Path) -> None:
     def fixed(proto: onnx.ModelProto, size: int) -> ir.Model:
         return run_passes(ir.from_proto(proto), UniqueNames(), FixShapes(size, size), FoldConstants())
 
-    dense = passthrough_head(fixed(distance_head(classes=3), SIZE), "dense-cxcywh", 3)
+    dense = passthrough_head(fixed(distance_head(classes=3), SIZE[0]), "dense-cxcywh", 3)
     assert (dense.box, dense.score, dense.nms, dense.strides) == ("cxcywh", "probability", True, ())
     assert (dense.outputs[0].role, dense.outputs[0].channel_axis) == ("combined", 1)
-    rows = passthrough_head(fixed(anchor_head(classes=4), SIZE), "dense-cxcywh", 4)
+    rows = passthrough_head(fixed(anchor_head(classes=4), SIZE[0]), "dense-cxcywh", 4)
     assert (rows.objectness, rows.outputs[0].channel_axis) == (True, -1)
     e2e = fixed(onnx.load(root / "models" / "fasteners-yolo26n-e2e.onnx"), 640)
     assert passthrough_head(e2e, "end2end", 5).outputs[0].role == "end2end"
     with pytest.raises(QuantizeError, match="class names"):
         passthrough_head(e2e, "dense-xyxy", 5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "strides"),
+    [
+        (1, (64, 96), STRIDES),
+        (2, (128, 64), (4, 8, 16, 32)),
+        (80, (128, 128), (8, 16, 32, 64)),
+        (147, (96, 64), (16, 32)),
+    ],
+)
+def test_any_size_strides_and_classes(classes: int, size: tuple[int, int], strides: tuple[int, ...]) -> None:
+    head = find(distance_head(classes, size, strides, bins=16), classes, size)
+    assert described(head) == ("ltrb", "logit", 16, False, True, strides, None, classes)
+    assert [output.shape[2:] for output in head.outputs[::2]] == [(size[0] // s, size[1] // s) for s in strides]
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_decoded_output_among_raw_maps(every: bool) -> None:
+    """Old v5 exports give the raw maps beside the decoded rows, in whatever order."""
+    graph = Graph()
+    rows, maps = anchor_rows(graph, 2)
+    head = find(graph.model(*([*maps, rows] if every else [rows, *maps])))
+    assert described(head) == ("anchor", "logit", 1, True, True, STRIDES, ANCHORS, 2)
+
+
+def test_learned_factor_behind_the_last_convolution() -> None:
+    head = find(anchor_head(classes=3, implicit=True))
+    assert described(head) == ("anchor", "logit", 1, True, True, STRIDES, ANCHORS, 3)
+
+
+def test_objectness_of_ones_is_none() -> None:
+    """Meituan's v6 writes a column of ones."""
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3)
+    ones = graph.constant([[[1.0] * graph.grid().shape[2]]])
+    head = find(graph.model(graph.op("Concat", boxes, ones, scores, axis=1)))
+    assert described(head) == ("ltrb", "logit", 1, False, True, STRIDES, None, 3)
+
+
+@pytest.mark.parametrize("form", ["xyxy", "cxcywh"])
+def test_boxes_and_scores_apart(form: str) -> None:
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3, 16, form)
+    head = find(graph.model(scores, boxes) if form == "xyxy" else graph.model(boxes, scores))
+    assert described(head) == ("ltrb", "logit", 16, False, True, STRIDES, None, 3)
+
+
+def test_best_class_only() -> None:
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3)
+    best = graph.op("ReduceMax", scores, axes=[1], keepdims=1)
+    label = graph.op("Cast", graph.op("ArgMax", scores, axis=1, keepdims=1), to=onnx.TensorProto.FLOAT)
+    head = find(graph.model(graph.op("Concat", boxes, best, label, axis=1)))
+    assert described(head) == ("ltrb", "logit", 1, False, True, STRIDES, None, 3)
+
+
+@pytest.mark.parametrize("columns", [6, 7])
+def test_suppression_in_the_graph(columns: int) -> None:
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 2, 16, "xyxy")
+    rows = suppressed(graph, graph.op("Transpose", boxes, perm=[0, 2, 1]), scores, columns)
+    assert described(find(graph.model(rows))) == ("ltrb", "logit", 16, False, True, STRIDES, None, 2)
+
+
+def test_suppression_behind_anchors() -> None:
+    """v7 --end2end: the anchors are read off single candidates that survive."""
+    graph = Graph()
+    rows, _ = anchor_rows(graph, 3)
+    middle, sides, gate, score = graph.op("Split", rows, graph.whole(2, 2, 1, 3), outputs=4, axis=2)
+    half = graph.op("Mul", sides, graph.constant(0.5))
+    boxes = graph.op("Concat", graph.op("Sub", middle, half), graph.op("Add", middle, half), axis=2)
+    scores = graph.op("Transpose", graph.op("Mul", gate, score), perm=[0, 2, 1])
+    head = find(graph.model(suppressed(graph, boxes, scores, 7)), classes=3)
+    assert described(head) == ("anchor", "logit", 1, True, True, STRIDES, ANCHORS, 3)
+
+
+def test_suppression_by_a_plugin() -> None:
+    """What a TensorRT plugin reads is what the host decodes and suppresses."""
+    graph = Graph()
+    boxes, scores = (graph.op("Transpose", part, perm=[0, 2, 1]) for part in distance_parts(graph, 2, 1, "xyxy"))
+    outputs = graph.op("EfficientNMS_TRT", boxes, scores, outputs=4, domain="TRT", score_threshold=0.25)
+    head = find(graph.model(*outputs))
+    assert described(head) == ("ltrb", "logit", 1, False, True, STRIDES, None, 2)
+
+
+def test_undecoded_yolox() -> None:
+    """YOLOX's export without decode_in_inference: boxes raw, objectness and scores through sigmoids."""
+    head = find(exponential_head(classes=3, decode=False))
+    assert described(head) == ("exp", "logit", 1, True, True, STRIDES, None, 3)
+    assert head.family.endswith("undecoded")
+
+
+def test_undecoded_maps() -> None:
+    graph = Graph()
+    outputs = [part for pair in pair_maps(graph, 5, 16) for part in pair]
+    head = find(graph.model(*outputs), classes=5)
+    assert described(head) == ("ltrb", "logit", 16, False, True, STRIDES, None, 5)
+
+
+def test_undecoded_probabilities_tell_the_scores() -> None:
+    """64 classes and 4 x 16 bins, scores first: the sigmoid tells them apart."""
+    graph = Graph()
+    outputs = [part for box, score in pair_maps(graph, 64, 16, True) for part in (graph.op("Sigmoid", score), box)]
+    proto = graph.model(*outputs)
+    squashed = {node.input[0] for node in proto.graph.node if node.op_type == "Sigmoid"}
+    head = find(proto)
+    assert described(head) == ("ltrb", "logit", 16, False, True, STRIDES, None, 64)
+    assert {output.value for output in head.outputs if output.role == "score"} == squashed
+
+
+def test_doubt_is_refused() -> None:
+    graph = Graph()
+    proto = graph.model(*[part for pair in pair_maps(graph, 4, 16) for part in pair])
+    with pytest.raises(QuantizeError, match=r"raw maps of 64 and 4 channels.*do not tell boxes from scores.*--data"):
+        find(proto)
+    anchors = Graph()
+    with pytest.raises(QuantizeError, match="anchors are not in the graph"):
+        find(anchors.model(*(anchors.raw(3 * (5 + 2), stride) for stride in STRIDES)), classes=2)
+    with pytest.raises(QuantizeError, match="unknown head"):
+        find(exponential_head(classes=3, decode=False, squash=False), classes=3)
+
+
+def test_two_whole_detectors_are_refused() -> None:
+    """YOLOv9's training graph ends in an auxiliary head and the main one."""
+    graph = Graph()
+    outputs = [graph.op("Concat", *distance_parts(graph, 3), axis=1) for _ in range(2)]
+    with pytest.raises(QuantizeError, match="'answer', 'answer1' each are a whole detector's"):
+        find(graph.model(*outputs))
+
+
+@pytest.mark.parametrize(("extra", "guess"), [(32, "masks"), (51, "keypoints"), (1, "angle")])
+def test_other_tasks_are_refused(extra: int, guess: str) -> None:
+    """A third tensor a level, joined to the rows of a detector."""
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3)
+    more = graph.op("Concat", *(graph.cells(graph.raw(extra, stride), extra) for stride in STRIDES), axis=2)
+    with pytest.raises(QuantizeError, match=f"unknown head: a third tensor a level.*{guess}.*only object detection"):
+        find(graph.model(graph.op("Concat", boxes, scores, more, axis=1)))
+
+
+def test_the_exporters_word_on_the_task_is_taken() -> None:
+    graph = Graph()
+    proto = graph.model(graph.op("Concat", *distance_parts(graph, 3), axis=1), metadata={"task": "pose"})
+    with pytest.raises(QuantizeError, match="task is 'pose'; only object detection"):
+        find(proto)
+
+
+@pytest.mark.parametrize(
+    ("kind", "guess"), [("LayerNormalization", "transformer decoder"), ("Einsum", "open-vocabulary")]
+)
+def test_other_kinds_of_head_are_guessed(kind: str, guess: str) -> None:
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3)
+    if kind == "Einsum":
+        scores = graph.op("Einsum", graph.constant([[1.0, 2, 3], [0, 1, 1]]), scores, equation="kc,ncx->nkx")
+    else:
+        scores = graph.op("LayerNormalization", scores, graph.constant([1.0] * graph.grid().shape[2]), axis=2)
+    with pytest.raises(QuantizeError, match=f"unknown head: .*{guess}.*'answer'"):
+        find(graph.model(graph.op("Concat", boxes, scores, axis=1)))
+
+
+def test_foreign_operator_is_named() -> None:
+    graph = Graph()
+    boxes, scores = distance_parts(graph, 3)
+    odd = graph.op("Odd", boxes, domain="TRT")
+    with pytest.raises(QuantizeError, match=r"node 'n\d+' is TRT.Odd, no standard operator"):
+        find(graph.model(graph.op("Concat", odd, scores, axis=1)))

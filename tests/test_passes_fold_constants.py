@@ -42,3 +42,23 @@ def test_random_and_quantised_constants_stay() -> None:
     model = ir.from_onnx_text(text)
     assert not FoldConstants()(model).modified
     assert np.array_equal(model.graph.initializers["stored"].const_value.numpy(), [1, 2])
+
+
+def test_shapes_that_folding_makes_known() -> None:
+    """A Slice whose end is computed: once it is constant, what follows has a shape, and a Shape of that folds too."""
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    test (float[1, 3, 4, 4] x) => (float[a, b, c, d] answer)
+    <int64[1] zero = {0}, int64[1] one = {1}>
+    {
+      sides = Shape (x)
+      channels = Gather (sides, one)
+      half = Sub (channels, one)
+      part = Slice (x, zero, half, one)
+      again = Shape (part)
+      answer = Reshape (part, again)
+    }
+    """
+    model = run_passes(ir.from_onnx_text(text), FixShapes(4, 4), FoldConstants())
+    assert [node.op_type for node in model.graph] == ["Slice", "Reshape"]
+    assert tuple(model.graph[1].outputs[0].shape) == (1, 2, 4, 4)

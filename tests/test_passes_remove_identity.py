@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+import pytest
 
-from yoloq_quantize.passes import RemoveIdentity, run_passes
+from pass_check import kinds, same_numbers
+from yoloq_quantize.passes import RemoveDead, RemoveIdentity, run_passes
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -45,3 +47,30 @@ def test_training_dropout_stays() -> None:
     { y = Dropout (x, ratio, training) }
     """
     assert not RemoveIdentity()(ir.from_onnx_text(text)).modified
+
+
+HEAD = """
+<ir_version: 8, opset_import: ["" : 17]>
+test (float[1, 3, 4, 4] x) => (float[1, 3, 4, 4] answer)
+<float one = {1.0}, float zero = {0.0}, float[2, 1, 1, 1] ones = {1.0, 1.0}, int64[8] none = {0, 0, 0, 0, 0, 0, 0, 0},
+ int64[4] sides = {1, 3, 4, 4}, float[1, 1, 1, 1, 1] wide = {1.0}>
+"""
+
+
+@pytest.mark.parametrize(("steps", "left"), [
+    ("y = Mul (one, x) z = Add (y, zero) answer = Relu (z)", ["Relu"]),
+    ("y = Pad (x, none) z = Concat <axis = 1> (y) u = Expand (z, sides) answer = Relu (u)", ["Relu"]),
+    ("y = Relu (x) answer = Mul (one, y)", ["Relu"]),
+    ("answer = Mul (one, x)", ["Mul"]),
+    ("y = Mul (x, zero) z = Add (x, one) u = Add (y, z) answer = Relu (u)", ["Mul", "Add", "Add", "Relu"]),
+    ("y = Cast <to = 11> (x) z = Cast <to = 6> (y) answer = Cast <to = 1> (z)", ["Cast", "Cast"]),
+    ("y = Cast <to = 6> (x) z = Cast <to = 7> (y) answer = Cast <to = 1> (z)", ["Cast", "Cast"]),
+])  # fmt: skip
+def test_chains_that_change_nothing(steps: str, left: list[str]) -> None:
+    after = same_numbers(HEAD + "{" + steps + "}", RemoveIdentity(), RemoveDead())
+    assert kinds(after) == left
+
+
+def test_a_neutral_constant_that_widens_stays() -> None:
+    text = HEAD.replace("=> (float[1, 3", "=> (float[1, 1, 3") + "{ answer = Mul (x, wide) }"
+    assert kinds(same_numbers(text, RemoveIdentity())) == ["Mul"]

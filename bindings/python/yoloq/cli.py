@@ -12,6 +12,10 @@ from typing import NoReturn
 _TOOLCHAIN = {
     "quantize": "turn a trained model into an INT8 package for a chip",
     "evaluate": "measure the accuracy of a package or an ONNX model",
+    "sensitivity": "measure which layers suffer from INT8",
+    "select": "choose calibration pictures from a big folder",
+    "report": "quantise by every recipe and by others, and show it side by side",
+    "pipeline": "run model to package to machine from one YAML file",
 }
 _EXTRAS = {"torch": "train", "torchvision": "train"}  # module -> the extra that brings it; else quantize
 

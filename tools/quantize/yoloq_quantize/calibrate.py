@@ -3,38 +3,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.observers import ChannelObserver, ChannelStats, GroupObserver, Histogram, Range
 
-CHUNK_BYTES = 256 << 20  # activations held at once
+__all__ = ["Calibration", "ChannelStats", "Histogram", "Range", "calibrate"]
 
-
-@dataclass(frozen=True)
-class Range:
-    """The values of one group of tensors: extremes, and counts (float64) in equal bins between `low` and `high`,
-    which enclose them."""
-
-    minimum: float
-    maximum: float
-    low: float
-    high: float
-    histogram: np.ndarray
+CHUNK_BYTES = 256 << 20  # activations of one run; two runs' are held at once
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`ranges`: one per group, in the groups' order. `pictures`: how many were read."""
+    """`ranges`: one per group, in the groups' order. `pictures`: how many were read. `channels`: by value name, for
+    the values that were asked for."""
 
     ranges: tuple[Range, ...]
     pictures: int
+    channels: dict[str, ChannelStats] = field(default_factory=dict)
 
 
 def calibrate(
@@ -43,101 +37,114 @@ def calibrate(
     pictures: Iterable[np.ndarray],
     bins: int,
     progress: Callable[[Iterable, str], Iterable] = lambda items, _: items,
+    *,
+    channels: Iterable[str] = (),
 ) -> Calibration:
     """Observes the values of every group over `pictures`: uint8 [1, h, w, 3]. `bins` is even.
 
-    `progress(items, what)` wraps the iteration, for a bar.
+    `progress(items, what)` wraps the iteration, for a bar. `channels`: names of values, in groups or not, whose
+    channels (axis 1) are observed one by one.
     """
     group_of = {name: index for index, names in enumerate(groups) for name in names}
-    runners = [_Runner(model, names) for names in _chunks(model, list(group_of))]
-    histograms = [Histogram(bins) for _ in groups]
+    observers = [GroupObserver(bins) for _ in groups]
+    shapes = _shapes(model, [*group_of, *channels])
+    of_channels = {name: ChannelObserver(_channel_count(name, shapes[name])) for name in channels}
+    runners = [_Runner(model, {name: shapes[name] for name in names}) for names in _chunks(shapes)]
     count = 0
-    for picture in progress(pictures, "calibrating"):
-        count += 1
-        for name, array in _observe(runners, picture):
-            if not histograms[group_of[name]].add(array):
+    for last, values in _run_ahead(runners, progress(pictures, "calibrating")):
+        for name, array in values.items():
+            finite = observers[group_of[name]].add(array) if name in group_of else True
+            if name in of_channels:
+                finite = of_channels[name].add(array) and finite
+            if not finite:
                 raise QuantizeError(f"the model computes NaN or infinity at {name!r}; it cannot be quantised")
+        if last:
+            count += 1
+            for observer in observers:
+                observer.end_picture()
     if not count:
         raise QuantizeError("no calibration pictures")
-    return Calibration(tuple(histogram.range() for histogram in histograms), count)
+    stats = {name: observer.stats() for name, observer in of_channels.items()}
+    return Calibration(tuple(observer.range() for observer in observers), count, stats)
 
 
-class Histogram:
-    """Counts in equal bins over a span that doubles, upwards or downwards, when a value falls outside: pairs of bins
-    merge, so that nothing observed is lost and the result does not depend on anything but the values' order."""
-
-    def __init__(self, bins: int) -> None:
-        self.counts = np.zeros(bins)
-        self.low = self.width = 0.0  # of the span
-        self.minimum, self.maximum = np.inf, -np.inf
-
-    def add(self, array: np.ndarray) -> bool:
-        """Counts a float32 array's values; False, and nothing counted, if one is not finite."""
-        low, high = float(array.min()), float(array.max())
-        if not np.isfinite(low) or not np.isfinite(high):
-            return False
-        self._cover(low, high)
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        flat = np.ascontiguousarray(array, dtype=np.float32).reshape(1, -1)
-        counted = cv2.calcHist([flat], [0], None, [len(self.counts)], [self.low, self.low + self.width])
-        self.counts += counted.reshape(-1)
-        return True
-
-    def range(self) -> Range:
-        return Range(self.minimum, self.maximum, self.low, self.low + self.width, self.counts)
-
-    def _cover(self, low: float, high: float) -> None:
-        if not self.width:
-            # OpenCV's upper bound is exclusive: leave room above, and a span even where all values are equal.
-            self.low = low
-            self.width = max((high - low) * 1.001, abs(high) * 1e-6, 1e-12)
-        while low < self.low:
-            self.low -= self.width
-            self._merge(upper=True)
-        while high >= self.low + self.width:
-            self._merge(upper=False)
-
-    def _merge(self, upper: bool) -> None:
-        """Doubles the span; what was counted lands in its upper or lower half."""
-        merged = self.counts.reshape(-1, 2).sum(axis=1)
-        empty = np.zeros_like(merged)
-        self.counts = np.concatenate([empty, merged] if upper else [merged, empty])
-        self.width *= 2
-
-
-def _chunks(model: ir.Model, names: list[str]) -> list[list[str]]:
-    """Splits the values so that no run holds more than CHUNK_BYTES of them."""
+def _shapes(model: ir.Model, names: list[str]) -> dict[str, tuple[int, ...]]:
     values = ir.convenience.create_value_mapping(model.graph)
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise QuantizeError(f"{missing[0]!r} is not a value of the model")
+    return {name: tuple(int(side) for side in values[name].shape) for name in names}
+
+
+def _channel_count(name: str, shape: tuple[int, ...]) -> int:
+    if len(shape) < 2:
+        raise QuantizeError(f"{name!r} of shape {list(shape)} has no channels (axis 1)")
+    return shape[1]
+
+
+def _bytes(shape: tuple[int, ...]) -> int:
+    return 4 * int(np.prod(shape, dtype=np.int64))
+
+
+def _chunks(shapes: dict[str, tuple[int, ...]]) -> list[list[str]]:
+    """Splits the values so that no run holds more than CHUNK_BYTES of them, except for a single larger one."""
     chunks: list[list[str]] = []
     held = CHUNK_BYTES
-    for name in names:
-        size = 4 * int(np.prod([int(side) for side in values[name].shape]))
-        if held + size > CHUNK_BYTES:
+    for name, shape in shapes.items():
+        if held + _bytes(shape) > CHUNK_BYTES:
             chunks.append([])
             held = 0
         chunks[-1].append(name)
-        held += size
+        held += _bytes(shape)
     return chunks
 
 
 class _Runner:
-    """The model with some inner values as its outputs."""
+    """The model with some inner values as its outputs, written to memory that the caller owns."""
 
-    def __init__(self, model: ir.Model, names: list[str]) -> None:
-        self.names = names
+    def __init__(self, model: ir.Model, shapes: dict[str, tuple[int, ...]]) -> None:
+        self.shapes = shapes
+        self.bytes = sum(map(_bytes, shapes.values()))
         proto = ir.to_proto(model)
         del proto.graph.output[:]
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shapes)
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # we count between the runs
+        options.intra_op_num_threads = max(1, (os.cpu_count() or 2) - 1)  # one core counts while the others compute
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
 
-    def run(self, picture: np.ndarray) -> list[np.ndarray]:
-        return self.session.run(self.names, {self.input: picture})
+    def run(self, picture: np.ndarray, memory: np.ndarray) -> dict[str, np.ndarray]:
+        """The values by name: float32 views of `memory`, which is flat float32."""
+        binding = self.session.io_binding()
+        binding.bind_cpu_input(self.input, picture)
+        values, start = {}, 0
+        for name, shape in self.shapes.items():
+            end = start + _bytes(shape) // 4
+            values[name] = memory[start:end].reshape(shape)
+            binding.bind_output(name, "cpu", 0, np.float32, shape, values[name].ctypes.data)
+            start = end
+        self.session.run_with_iobinding(binding)
+        return values
 
 
-def _observe(runners: list[_Runner], picture: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    for runner in runners:
-        yield from zip(runner.names, runner.run(picture), strict=True)
+def _run_ahead(runners: list[_Runner], pictures: Iterable[np.ndarray]) -> Iterator[tuple[bool, dict[str, np.ndarray]]]:
+    """Each runner's values for each picture, and whether they are the picture's last. One run is under way while the
+    caller works on the one before, in two memories by turns: values live until the next are asked for."""
+    if not runners:
+        yield from ((True, {}) for _ in pictures)
+        return
+    size = max(runner.bytes for runner in runners) // 4
+    memories = [np.empty(size, np.float32) for _ in range(2)]
+    waiting: tuple[bool, Future] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for picture in pictures:
+            for runner in runners:
+                run = pool.submit(runner.run, picture, memories[0])
+                memories.reverse()
+                if waiting:
+                    yield waiting[0], waiting[1].result()
+                waiting = runner is runners[-1], run
+        if waiting:
+            yield waiting[0], waiting[1].result()

@@ -10,13 +10,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from yoloq_quantize.recipes import STEPS
+
 
 def register(subparsers: Any) -> None:
-    """Adds `quantize` and `evaluate` to an argparse subparsers object; `args.run(args)` returns the exit code."""
-    _register_quantize(subparsers)
+    """Adds the toolchain's commands to an argparse subparsers object; `args.run(args)` returns the exit code."""
+    from yoloq_quantize.compare.cli import register as register_report
     from yoloq_quantize.evaluate_cli import register_evaluate
+    from yoloq_quantize.flow.cli import register as register_flow
+    from yoloq_quantize.mixed.cli import register as register_sensitivity
+    from yoloq_quantize.select.cli import register as register_select
 
+    _register_quantize(subparsers)
     register_evaluate(subparsers)
+    register_sensitivity(subparsers)
+    register_select(subparsers)
+    register_report(subparsers)
+    register_flow(subparsers)
 
 
 def _register_quantize(subparsers: Any) -> None:
@@ -29,8 +39,36 @@ def _register_quantize(subparsers: Any) -> None:
     parser.add_argument("--calib", type=Path, metavar="DIR", help="folder of calibration pictures, 30 or more")
     parser.add_argument("--target", default="cpu", help="the chip (default: cpu)")
     parser.add_argument("--out", type=Path, required=True, metavar="P.yoloq", help="the package to write")
-    parser.add_argument("--data", type=Path, metavar="data.yaml", help="class names, if the model holds none")
-    parser.add_argument("--recipe", default="default", help="default is the only one yet")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="data.yaml",
+        help="class names, if the model holds none; float model and package are measured on its validation pictures",
+    )
+    parser.add_argument("--no-measure", action="store_true", help="take only the class names from --data")
+    parser.add_argument("--recipe", default="default", help="fast, default or best (needs PyTorch)")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="loss in points of mAP that may stay; nodes go back to float until it is kept (default 0.2, best 0.1)",
+    )
+    parser.add_argument(
+        "--with", dest="steps_on", action="append", default=[], metavar="STEP", help=f"add one of {', '.join(STEPS)}"
+    )
+    parser.add_argument(
+        "--without", dest="steps_off", action="append", default=[], metavar="STEP", help="leave one out"
+    )
+    parser.add_argument(
+        "--swap-activations",
+        dest="steps_on",
+        action="append_const",
+        const="swap",
+        help="learn HardSwish in place of SiLU where it pays (needs PyTorch); the same as --with swap",
+    )
+    parser.add_argument(
+        "--train-pictures", type=Path, metavar="DIR", help="more unlabelled pictures for the steps that learn"
+    )
     parser.add_argument(
         "--precision",
         default="int8",
@@ -45,6 +83,12 @@ def _register_quantize(subparsers: Any) -> None:
     )
     parser.add_argument("--size", type=_size, metavar="HxW", help="input size in pixels, if the model leaves it open")
     parser.add_argument("--color", default="RGB", choices=("RGB", "BGR"), help="what the model was trained on")
+    parser.add_argument(
+        "--align",
+        default="center",
+        choices=("center", "topleft"),
+        help="where the letterbox puts the picture, as the model was trained (YOLOX: topleft)",
+    )
     parser.add_argument(
         "--input-scale",
         type=_scale,
@@ -102,17 +146,25 @@ def _run_quantize(args: argparse.Namespace) -> int:
         args.target,
         precision=args.precision,
         recipe=args.recipe,
+        steps_on=args.steps_on,
+        steps_off=args.steps_off,
+        max_drop=args.max_drop,
+        train_pictures=args.train_pictures,
         data=args.data,
+        measure=not args.no_measure,
         head=args.head,
         size=args.size,
         color=args.color,
         input_scale=args.input_scale,
+        align=args.align,
         name=args.name,
         backend_options=dict(args.backend_option),
         force=args.force,
         progress=_bar,
     )
     summary = result.to_json()
+    for warning in result.warnings:
+        print(f"yoloq: warning: {warning}", file=sys.stderr)
     if args.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))
         return 0
@@ -126,6 +178,12 @@ def _run_quantize(args: argparse.Namespace) -> int:
         f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "
         f"({100 * result.int8_macs:.1f} % of the multiply-adds), {result.bytes / 1e6:.2f} MB"
     )
+    if result.accuracy:
+        before, after = result.accuracy["float"], result.accuracy["package"]
+        print(
+            f"{result.accuracy['pictures']} validation pictures: mAP50 {before['map50']:.2f} -> {after['map50']:.2f}, "
+            f"mAP50-95 {before['map50_95']:.2f} -> {after['map50_95']:.2f}"
+        )
     return 0
 
 

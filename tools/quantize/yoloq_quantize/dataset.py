@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +77,12 @@ def read_image(path: Path | str) -> np.ndarray:
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """All pictures in a folder and below it, sorted by path."""
+    """All pictures in a folder and below it, sorted by path; or those that a .txt names, a line each, in its order."""
     folder = Path(folder)
+    if folder.suffix.lower() == ".txt" and folder.is_file():
+        return _pictures_of(folder.parent, folder.name, str(folder))
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; give a folder of pictures")
+        raise DatasetError(f"{folder}: no such folder; give a folder of pictures, or a .txt with a path per line")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
         raise DatasetError(f"{folder}: no pictures in it; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -119,6 +123,13 @@ def load_pictures(folder: Path | str) -> Dataset:
     no_boxes = np.zeros((0, 4))
     samples = [_sample(p, folder, _image_size(p), no_boxes, [], None, None, False) for p in list_images(folder)]
     return Dataset(folder, "", (), tuple(samples))
+
+
+def load_labelled(files: Sequence[Path], names: Sequence[str]) -> Dataset:
+    """Pictures with the YOLO labels that lie beside them (`labels/` for `images/`); `labelled` says which have any."""
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    samples = [_yolo_sample(file, root, len(names)) for file in files]
+    return Dataset(root, "", tuple(names), tuple(sorted(samples, key=lambda s: s.key)))
 
 
 # ------------------------------------------------------------------------------------------------ Ultralytics
@@ -210,7 +221,7 @@ def _pictures_of(root: Path, entry: str, where: str) -> list[Path]:
     return pictures
 
 
-def _label_path(picture: Path) -> Path:
+def label_path(picture: Path) -> Path:
     """`labels/.../x.txt` for `images/.../x.jpg`; beside the picture if no folder is called images."""
     parts = list(picture.parts)
     for i in range(len(parts) - 2, -1, -1):
@@ -222,7 +233,7 @@ def _label_path(picture: Path) -> Path:
 
 def _yolo_sample(picture: Path, root: Path, class_count: int) -> Sample:
     width, height = _image_size(picture)
-    label = _label_path(picture)
+    label = label_path(picture)
     rows: list[tuple[int, float, float, float, float]] = []
     labelled = label.is_file()
     if labelled:

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -27,10 +24,12 @@ from tqdm import tqdm
 
 from yoloq_quantize import quantize
 from yoloq_quantize.baselines import quantize_conv_only, quantize_generic
+from yoloq_quantize.compare.worst import annotate
 from yoloq_quantize.dataset import Dataset, list_images, load_dataset
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Latency, Run, open_detector, run_model
-from yoloq_quantize.metrics import AGREEMENT_SCORE, Detections, measure_accuracy, measure_agreement
+from yoloq_quantize.machine import describe_machine, limit_threads
+from yoloq_quantize.metrics import AGREEMENT_SCORE, measure_accuracy, measure_agreement
 from yoloq_quantize.plots import (
     Bar,
     Drift,
@@ -44,7 +43,6 @@ from yoloq_quantize.plots import (
 )
 from yoloq_quantize.report import (
     Figure,
-    Machine,
     Row,
     Table,
     render_html,
@@ -138,14 +136,6 @@ def _variants(model: Path, calib: Path, folder: Path) -> list[Variant]:
     ]
 
 
-def limit_threads(count: int) -> None:
-    """Gives every engine the same number of processors: those that start threads take what the process may use."""
-    if hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, allowed[:count])
-    cv2.setNumThreads(count)
-
-
 def measure_latency(paths: Sequence[Path], dataset: Dataset, progress: bool = False) -> list[Latency]:
     """From the decoded picture to boxes at the usual threshold; the engines take turns, so that all meet the same
     machine."""
@@ -210,15 +200,15 @@ def _draw_pictures(dataset: Dataset, float_run: Run, int8_run: Run, folder: Path
         sample = dataset.samples[i]
         image = Image.fromarray(cv2.cvtColor(sample.read(), cv2.COLOR_BGR2RGB))
         names = dataset.class_names
-        quantised = _annotate(image, int8_run.detections[i], names)
+        quantised = annotate(image, int8_run.detections[i], names)
         _save(quantised, folder / f"{sample.path.stem}.png")
         if rank >= SIDE_BY_SIDE:
             continue
         marked = mark_truth(image, sample.boxes)
         pair = side_by_side(
             [
-                ("FP32, ONNX Runtime", _annotate(marked, float_run.detections[i], names)),
-                ("yoloq INT8", _annotate(marked, int8_run.detections[i], names)),
+                ("FP32, ONNX Runtime", annotate(marked, float_run.detections[i], names)),
+                ("yoloq INT8", annotate(marked, int8_run.detections[i], names)),
             ]
         )
         _save(pair, folder / f"{sample.path.stem}-fp32-int8.png")
@@ -238,21 +228,11 @@ def _draw_chinese(dataset: Dataset, run: Run, index: int, folder: Path) -> None:
     sample = dataset.samples[index]
     image = Image.fromarray(cv2.cvtColor(sample.read(), cv2.COLOR_BGR2RGB))
     try:
-        drawn = _annotate(image, run.detections[index], names)
+        drawn = annotate(image, run.detections[index], names)
     except yoloq.FontError as error:
         print(f"no picture with Chinese labels: {error}")
         return
     _save(drawn, folder / f"{sample.path.stem}-zh.png")
-
-
-def _annotate(image: Image.Image, found: Detections, names: Sequence[str]) -> Image.Image:
-    """What a user sees: the detections at the usual threshold."""
-    import yoloq
-    from yoloq.draw import draw
-
-    found = found.above(AGREEMENT_SCORE)
-    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True)
-    return draw(image, [yoloq.Detection(*box, score, class_id, names[class_id]) for box, score, class_id in rows])
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -271,7 +251,7 @@ def _evenly(count: int, wanted: int) -> list[int]:
 def _write_report(
     table: Table, dataset: Dataset, runs: Sequence[Run], shown: list[Figure], out: Path, seconds: float
 ) -> None:
-    machine = describe_machine()
+    machine = describe_machine(THREADS)
     drift = measure_drift(runs[0].detections, runs[-1].detections)
     agreement = measure_agreement(runs[-1].detections, runs[0].detections)
     document = {
@@ -309,27 +289,6 @@ def _plots(table: Table, dataset: Dataset, drift: Drift) -> list[Figure]:
         Figure("Scores", "", score_chart(drift)),
         Figure("Boxes", "", box_chart(drift)),
     ]
-
-
-def describe_machine() -> Machine:
-    """The processor, its instruction sets that matter for inference, and the versions of the engines."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = fields.get("flags", "").split()
-    wanted = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    import yoloq
-
-    versions = {name: metadata.version(name) for name in ("onnxruntime", "openvino", "numpy", "opencv-python-headless")}
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(
-        cpu=fields.get("model name") or platform.processor() or platform.machine(),
-        instruction_sets=", ".join(flag for flag in wanted if flag in flags) or "unknown",
-        threads=min(THREADS, allowed),
-        system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        versions={"yoloq": yoloq.version(), **versions},
-    )
 
 
 if __name__ == "__main__":

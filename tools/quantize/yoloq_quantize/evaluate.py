@@ -24,12 +24,14 @@ from yoloq_quantize.reference import ReferenceDetector
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7
+_DEVICE = ("device_temperature_c", "device_power_w", "device_utilization_percent", "device_memory_used")
 
 
 class Detector(Protocol):
     """What can be evaluated: finds Detections in a uint8 (h, w, 3) BGR picture."""
 
     class_names: tuple[str, ...] | None
+    engine_ms: float  # of the last detect(): the network alone
 
     def detect(self, image: np.ndarray) -> Detections: ...
 
@@ -48,10 +50,18 @@ class LibraryDetector:
         except yoloq.Error as error:
             raise QuantizeError(str(error)) from error
         self.class_names: tuple[str, ...] | None = tuple(self._detector.class_names)
+        self.engine_ms = 0.0
 
     def detect(self, image: np.ndarray) -> Detections:
         found = self._detector.detect(image, format="BGR")
+        self.engine_ms = found.timings.engine_ms
         return Detections(found.boxes, found.scores, found.class_ids)
+
+    @property
+    def device(self) -> dict[str, float | None]:
+        """Temperature, power, ... of the device now, as its SDK tells; None: it does not."""
+        stats = asdict(self._detector.stats)
+        return {name.removeprefix("device_"): stats[name] for name in stats if name in _DEVICE}
 
     def close(self) -> None:
         self._detector.close()

@@ -1,25 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Step `head`: finds the detection head by what the graph computes, never by names.
 
-The tail of a detector is what lies between its last convolutions and its output. The tail runs alone, on made-up
+The tail of a detector is what lies between its last convolutions and its outputs. The tail runs alone, on made-up
 convolution results, and what comes out is compared with every head structure that its channels allow (head_math).
-Exactly one must reproduce it: box form, bins, strides, cell offsets, anchors and scores are read off the graph's own
-arithmetic, whatever operators the exporter wrote it in.
+One must reproduce it: box form, bins, strides, cell offsets, anchors and scores are read off the graph's own
+arithmetic, whatever operators the exporter wrote it in. A graph that ends before the decode has no such arithmetic:
+there the channels and the sigmoids must leave one structure only (head_raw), or the model is refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.head_math import Hypothesis, anchors_from_probe, channel_roles, explains
+from yoloq_quantize.head_math import Hypothesis, channel_roles, explains, tables
+from yoloq_quantize.head_raw import undecoded
+from yoloq_quantize.head_tail import (
+    Levels,
+    Probe,
+    View,
+    find_levels,
+    find_views,
+    make_view,
+    one_anchor_at_a_time,
+    static_shape,
+)
 
-SEED = 20
 PASSTHROUGH = ("dense-cxcywh", "dense-xyxy", "end2end")
 
 
@@ -54,25 +65,36 @@ class Head:
 def find_head(model: ir.Model, classes: int | None = None) -> Head:
     """Finds the head of a float model [1, 3, h, w] whose shapes are inferred and constants folded.
 
-    `classes`: the number of class names, if known; a head that disagrees is refused.
+    `classes`: the number of class names, if known; a head that disagrees is refused. QuantizeError with the nodes and
+    the reason where no structure, or more than one, explains what the graph does.
     """
     graph = model.graph
-    convolutions, tail = _last_convolutions(graph.outputs[0])
-    levels = _levels(convolutions, graph.inputs[0].shape)
-    strides = tuple(sorted(levels))
-    raws = {conv.outputs[0].name: tuple(conv.outputs[0].shape) for stride in strides for conv in levels[stride]}
-    has_nms = any(node.op_type == "NonMaxSuppression" for node in tail)
-    probe = _Probe(graph, convolutions)
-    for hypothesis in _hypotheses(levels, strides, probe):
-        random = probe.random(raws)
-        result = probe.run(random)
-        form = explains(hypothesis, random, result, has_nms)
-        if form:
-            head = _describe(hypothesis, raws, nms=has_nms or form == "dense")
-            if classes is not None and head.classes != classes:
-                raise QuantizeError(f"the head has {head.classes} classes, but {classes} class names were given")
-            return head
-    raise QuantizeError(_found(levels, strides, graph.outputs[0], tail))
+    _check_task(model)
+    found: list[tuple[View, Head]] = []
+    for view in find_views(graph):
+        if not view.convolutions or (found and len(view.values) > 1):
+            continue
+        head = _decoded(graph, view, classes)
+        if head is not None and not any(head.outputs == other.outputs for _, other in found):
+            found.append((view, head))
+    if len(found) > 1:
+        names = ", ".join(repr(view.values[0].name) for view, _ in found)
+        raise QuantizeError(f"outputs {names} each are a whole detector's; export the model with one of them only")
+    whole = make_view(tuple(graph.outputs))
+    if not whole.convolutions:
+        names = ", ".join(repr(value.name) for value in graph.outputs)
+        raise QuantizeError(f"no convolution leads to output {names}; this is not a YOLO detector")
+    levels = find_levels(whole.convolutions, graph.inputs[0].shape)
+    if found:
+        head = found[0][1]
+    else:
+        hypothesis = undecoded(Probe(graph, whole), levels, classes)
+        if hypothesis is None:
+            raise QuantizeError(_unknown(levels, whole))
+        head = _describe(hypothesis, levels, nms=True, how="undecoded")
+    if classes is not None and head.classes != classes:
+        raise QuantizeError(f"the head has {head.classes} classes, but {classes} class names were given")
+    return head
 
 
 def passthrough_head(model: ir.Model, form: str, classes: int | None) -> Head:
@@ -80,7 +102,7 @@ def passthrough_head(model: ir.Model, form: str, classes: int | None) -> Head:
     if form not in PASSTHROUGH:
         raise QuantizeError(f"unknown head {form!r}; expected one of: auto, {', '.join(PASSTHROUGH)}")
     value = model.graph.outputs[0]
-    shape = _static(value)
+    shape = static_shape(value)
     if form == "end2end":
         if len(shape) != 3 or shape[2] != 6 or classes is None:
             raise QuantizeError(
@@ -102,136 +124,136 @@ def passthrough_head(model: ir.Model, form: str, classes: int | None) -> Head:
     )
 
 
-def _last_convolutions(output: ir.Value) -> tuple[list[ir.Node], list[ir.Node]]:
-    """Convolutions reached backwards from the output before any other, and the nodes in between."""
-    convolutions: list[ir.Node] = []
-    tail: list[ir.Node] = []
-    seen: set[ir.Node] = set()
-    waiting = [output.producer()]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.op_type == "Conv" and not _is_bin_mean(node):
-            convolutions.append(node)
-            continue
-        tail.append(node)
-        waiting.extend(value.producer() for value in node.inputs if value is not None)
-    if not convolutions:
-        raise QuantizeError(f"no convolution leads to output {output.name!r}; this is not a YOLO detector")
-    return convolutions, tail
+def _check_task(model: ir.Model) -> None:
+    """Refuses what the exporter itself says is no detector."""
+    task = model.metadata_props.get("task", "detect")
+    if task != "detect":
+        raise QuantizeError(f"this model's task is {task!r}; only object detection (task 'detect') is supported")
 
 
-def _is_bin_mean(node: ir.Node) -> bool:
-    """A 1x1 convolution with the weights 0, 1, 2, ...: the mean bin of a distribution, part of the decode."""
-    weight = node.inputs[1].const_value
-    if weight is None or len(weight.shape) != 4 or weight.shape[0] != 1 or weight.shape[1] < 2:
-        return False
-    return np.array_equal(weight.numpy().reshape(-1), np.arange(weight.shape[1]))
+def _decoded(graph: ir.Graph, view: View, classes: int | None) -> Head | None:
+    """The head if one structure reproduces the view's values from raw tensors."""
+    try:
+        levels = find_levels(view.convolutions, graph.inputs[0].shape)
+    except QuantizeError:
+        return None  # a mask prototype, say; what it means is judged over all outputs
+    candidates = list(_assignments(levels))
+    if not candidates or not view.tail:
+        return None
+    probe = Probe(graph, view)
+    random = probe.random()
+    results = probe.run(random)
+    for hypothesis in candidates:
+        if hypothesis.form == "anchor":
+            hypothesis = _with_anchors(hypothesis, levels, probe, results, classes)
+        form = None if hypothesis is None else explains(hypothesis, random, results, view.nms)
+        if form:
+            return _describe(hypothesis, levels, nms=view.nms or form == "dense")
+    return None
 
 
-def _static(value: ir.Value) -> tuple[int, ...]:
-    if value.shape is None or not all(isinstance(side, int) for side in value.shape):
-        raise QuantizeError(f"the shape of {value.name!r} cannot be inferred; export the model with static shapes")
-    return tuple(int(side) for side in value.shape)
-
-
-def _levels(convolutions: list[ir.Node], input_shape: ir.Shape) -> dict[int, list[ir.Node]]:
-    """Stride in pixels -> that level's last convolutions, ordered by channels then name-free graph order."""
-    height, width = int(input_shape[2]), int(input_shape[3])
-    levels: dict[int, list[ir.Node]] = {}
-    for conv in convolutions:
-        shape = _static(conv.outputs[0])
-        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
-            raise QuantizeError(
-                f"last convolution {conv.name!r} gives {list(shape)}, no grid over the"
-                f" {height}x{width} input; only YOLO grid heads are known (see --head)"
+def _assignments(levels: Levels) -> Iterator[Hypothesis]:
+    """Every structure that the channels of the last convolutions allow; anchors are still to be found."""
+    levels_roles = [channel_roles(channels) for channels in levels.channels]
+    for key in dict.fromkeys(role.agree(levels.channels[0]) for role in levels_roles[0]):
+        same = [
+            [role for role in roles if role.agree(channels) == key]
+            for roles, channels in zip(levels_roles, levels.channels, strict=True)
+        ]
+        for roles in product(*same):
+            tensors = tuple(
+                tuple((role, levels.by_stride[stride][index].outputs[0].name) for role, index in assignment.by_role)
+                for stride, assignment in zip(levels.strides, roles, strict=True)
             )
-        levels.setdefault(height // shape[2], []).append(conv)
-    order = {node: index for index, node in enumerate(convolutions[0].graph)}
-    for convs in levels.values():
-        convs.sort(key=lambda conv: order[conv])
-    return levels
+            first = roles[0]
+            yield Hypothesis(first.form, first.reg_max, first.objectness, levels.strides, levels.grids, tensors)
 
 
-class _Probe:
-    """Runs the tail alone: raw convolution results in, the model's output out, float32."""
-
-    def __init__(self, graph: ir.Graph, convolutions: list[ir.Node]) -> None:
-        tail = ir.convenience.extract(graph, [conv.outputs[0] for conv in convolutions], [graph.outputs[0]])
-        model = ir.Model(tail, ir_version=8)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(
-            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-
-    @staticmethod
-    def random(raws: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-        """Numbers that no two structures turn into the same boxes."""
-        generator = np.random.default_rng(SEED)
-        return {name: generator.normal(0, 1.5, shape).astype(np.float32) for name, shape in raws.items()}
-
-    def run(self, raws: dict[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(self.session.run(None, raws)[0], dtype=np.float64)
-
-
-def _hypotheses(levels: dict[int, list[ir.Node]], strides: tuple[int, ...], probe: _Probe) -> list[Hypothesis]:
-    """Every structure that the channels of the last convolutions allow."""
-    channels = [[int(conv.outputs[0].shape[1]) for conv in levels[stride]] for stride in strides]
-    grids = [tuple(int(side) for side in levels[stride][0].outputs[0].shape[2:]) for stride in strides]
-    found = []
-    for roles in product(*(channel_roles(level) for level in channels)):
-        if len({(role.roles_by_channels(level)) for role, level in zip(roles, channels, strict=True)}) != 1:
+def _with_anchors(
+    hypothesis: Hypothesis, levels: Levels, probe: Probe, results: list[np.ndarray], classes: int | None
+) -> Hypothesis | None:
+    """Anchor sizes in pixels, read off the tail's answers to one candidate at a time; None if it is no anchor head."""
+    channels = {count for level in levels.channels for count in level}
+    cells = sum(height * width for height, width in levels.grids)
+    counts = [len(rows) // cells for rows in tables(results) if len(rows) % cells == 0]
+    counts += [next(iter(channels)) // (5 + classes)] if classes else [3]
+    if len(channels) != 1:
+        return None
+    for count in dict.fromkeys(counts):
+        if count < 1 or next(iter(channels)) % count or next(iter(channels)) // count < 6:
             continue
-        tensors = tuple(
-            tuple((role, levels[stride][index].outputs[0].name) for role, index in assignment.by_role)
-            for stride, assignment in zip(strides, roles, strict=True)
+        anchors: list[list[tuple[float, float]]] = [[] for _ in levels.strides]
+        for level, centre, raws in one_anchor_at_a_time(levels, count):
+            size = _best_size(probe.run(raws), centre)
+            if size is None:
+                break
+            # Exporters write anchors in single precision; the trainer's are whole or tidy numbers.
+            anchors[level].append((round(size[0], 4), round(size[1], 4)))
+        else:
+            return replace(hypothesis, anchors=tuple(tuple(level) for level in anchors))
+    return None
+
+
+def _best_size(results: list[np.ndarray], centre: tuple[float, float]) -> tuple[float, float] | None:
+    """Width and height of the best box in a tail's answer, if it lies around `centre`; all in pixels."""
+    for rows in tables(results):
+        if rows.shape[1] < 5 or not len(rows):
+            continue
+        boxes, scores = (
+            (rows[:, 1:5], rows[:, 6:]) if rows.shape[1] == 7 and len(rows) == 1 else (rows[:, :4], rows[:, 4:])
         )
-        for form in roles[0].forms:
-            hypothesis = Hypothesis(
-                form=form, reg_max=roles[0].reg_max, strides=strides, grids=tuple(grids), tensors=tensors, anchors=None
-            )
-            if form == "anchor":
-                hypothesis = anchors_from_probe(hypothesis, probe.run, channels)
-                if hypothesis is None:
-                    continue
-            found.append(hypothesis)
-    return found
+        x, y, right, bottom = (float(side) for side in boxes[np.argmax(scores.max(axis=1))])
+        for middle, size in (((x, y), (right, bottom)), (((x + right) / 2, (y + bottom) / 2), (right - x, bottom - y))):
+            if np.allclose(middle, centre, atol=0.1) and min(size) > 0:
+                return size
+    return None
 
 
-def _describe(hypothesis: Hypothesis, raws: dict[str, tuple[int, ...]], nms: bool) -> Head:
+def _describe(hypothesis: Hypothesis, levels: Levels, nms: bool, how: str = "") -> Head:
     outputs = tuple(
-        HeadOutput(name, f"{role}_{level}", role, level, raws[name])
+        HeadOutput(name, f"{role}_{level}", role, level, levels.raws[name])
         for level, tensors in enumerate(hypothesis.tensors)
         for role, name in tensors
     )
-    objectness = hypothesis.form == "anchor" or any(output.role == "objectness" for output in outputs)
+    family = (hypothesis.form, "one-to-many" if nms else "one-to-one", how)
     return Head(
         box=hypothesis.form,
         score="logit",
         reg_max=hypothesis.reg_max,
-        objectness=objectness,
+        objectness=hypothesis.objectness,
         nms=nms,
         strides=hypothesis.strides,
         anchors=hypothesis.anchors,
         outputs=outputs,
-        classes=hypothesis.classes(raws),
-        family=f"{hypothesis.form}, {'one-to-many' if nms else 'one-to-one'}",
+        classes=hypothesis.classes(levels.raws),
+        family=", ".join(word for word in family if word),
     )
 
 
-def _found(levels: dict[int, list[ir.Node]], strides: tuple[int, ...], output: ir.Value, tail: list[ir.Node]) -> str:
+def _unknown(levels: Levels, view: View) -> str:
     channels = "; ".join(
         f"stride {stride}: "
-        + ", ".join(f"{conv.name!r} {conv.outputs[0].shape[1]} channels" for conv in levels[stride])
-        for stride in strides
+        + ", ".join(f"{conv.name!r} {conv.outputs[0].shape[1]} channels" for conv in levels.by_stride[stride])
+        for stride in levels.strides
     )
-    last = output.producer()
+    value = view.values[0]
+    last = value.producer()
     return (
-        f"unknown head: no known structure explains output {output.name!r} {output.shape} (made by"
-        f" {last.op_type} {last.name!r}, {len(tail)} nodes after the last convolutions: {channels});"
+        f"unknown head: {_guess(levels, view)} explains output {value.name!r} {value.shape} (made by"
+        f" {last.op_type} {last.name!r}, {len(view.tail)} nodes after the last convolutions: {channels});"
         " if it is decoded already, say so with --head dense-cxcywh, dense-xyxy or end2end"
     )
+
+
+def _guess(levels: Levels, view: View) -> str:
+    """What the graph seems to be, for the refusal."""
+    kinds = {node.op_type for node in view.tail}
+    if kinds & {"GridSample", "LayerNormalization"}:
+        return "a transformer decoder (RT-DETR and the like are not supported), no known structure"
+    if kinds & {"Einsum", "ReduceL2", "LpNormalization"}:
+        return "an open-vocabulary head (YOLO-World and the like are not supported), no known structure"
+    extra = [level[-1] for level in levels.channels if len(level) == 3]
+    if extra:
+        kind = "an angle" if extra[0] == 1 else "masks" if extra[0] == 32 else "keypoints or masks"
+        return f"a third tensor a level ({kind}? only object detection is supported), no known structure"
+    return "no known structure"

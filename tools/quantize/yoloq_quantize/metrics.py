@@ -95,14 +95,12 @@ def measure_accuracy(dataset: Dataset, predictions: Sequence[Detections]) -> Acc
 
     Deterministic, whatever the order of pictures and detections: equal scores are put in a fixed order first.
     """
-    if len(predictions) != len(dataset.samples):
-        raise ValueError(f"{len(predictions)} predictions for {len(dataset.samples)} pictures; give one per picture")
-    count = len(dataset.class_names)
-    order = sorted(range(len(predictions)), key=lambda i: dataset.samples[i].key)
-    samples = [dataset.samples[i] for i in order]
-    precision = _coco_precision(samples, [predictions[i] for i in order], count)
-    instances = np.zeros(count, np.int64)
-    for sample in samples:
+    evaluation = match_coco(dataset, predictions)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0]  # float64 (10 IoUs, 101 recalls, classes, 4 areas)
+    instances = np.zeros(len(dataset.class_names), np.int64)
+    for sample in dataset.samples:
         np.add.at(instances, sample.class_ids[~sample.crowd], 1)
     every, small, medium, large = (precision[:, :, :, area] for area in range(4))
     return Accuracy(
@@ -116,7 +114,7 @@ def measure_accuracy(dataset: Dataset, predictions: Sequence[Detections]) -> Acc
             ClassAccuracy(name, _mean_points(every[0, :, k]), _mean_points(every[:, :, k]), int(instances[k]))
             for k, name in enumerate(dataset.class_names)
         ),
-        pictures=len(samples),
+        pictures=len(dataset.samples),
         instances=int(instances.sum()),
         detections=sum(len(p) for p in predictions),
     )
@@ -128,16 +126,21 @@ def _mean_points(precision: np.ndarray) -> float | None:
     return float(valid.mean() * 100) if valid.size else None
 
 
-def _coco_precision(samples: Sequence[Sample], predictions: Sequence[Detections], class_count: int) -> np.ndarray:
-    """Precision, float64 (10 IoUs, 101 recalls, classes, 4 areas), at MAX_DETECTIONS."""
+def match_coco(dataset: Dataset, predictions: Sequence[Detections], *, sizes: bool = True) -> COCOeval:
+    """Detections matched with the truth, picture by picture in the order of their keys: `evalImgs` by (class, area,
+    picture). sizes: for small, medium and large objects too, not only for all."""
+    if len(predictions) != len(dataset.samples):
+        raise ValueError(f"{len(predictions)} predictions for {len(dataset.samples)} pictures; give one per picture")
+    class_count = len(dataset.class_names)
+    order = sorted(range(len(predictions)), key=lambda i: dataset.samples[i].key)
     truth, found = [], []
-    for image_id, (sample, prediction) in enumerate(zip(samples, predictions, strict=True), 1):
-        truth += _truth_rows(sample, image_id, len(truth))
-        found += _found_rows(prediction, image_id, len(found), class_count)
+    for image_id, i in enumerate(order, 1):
+        truth += _truth_rows(dataset.samples[i], image_id, len(truth))
+        found += _found_rows(predictions[i], image_id, len(found), class_count)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         reference = COCO()
         reference.dataset = {
-            "images": [{"id": i} for i in range(1, len(samples) + 1)],
+            "images": [{"id": i} for i in range(1, len(order) + 1)],
             "categories": [{"id": k} for k in range(class_count)],
             "annotations": truth,
         }
@@ -148,9 +151,10 @@ def _coco_precision(samples: Sequence[Sample], predictions: Sequence[Detections]
         evaluation = COCOeval(reference, results, "bbox")
         # The values come from the precision array: summarize() would look for 100 detections in several places.
         evaluation.params.maxDets = [MAX_DETECTIONS]
+        if not sizes:
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"][..., 0]
+    return evaluation
 
 
 def _truth_rows(sample: Sample, image_id: int, first: int) -> list[dict[str, Any]]:

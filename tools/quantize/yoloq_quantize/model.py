@@ -8,14 +8,17 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import version_converter
+from onnx import inliner, shape_inference, version_converter
 
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.passes.widen_floats import WidenFloats
 
 OPSET_MIN, OPSET_MAX = 11, 20  # of the models that come in
 OPSET_QDQ = 13  # per-channel DequantizeLinear begins here
+MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class SourceModel:
 
 
 def load_model(path: str | Path) -> SourceModel:
-    """Reads an ONNX file of opset 11 to 20, external data included; opsets below 13 are raised to 13."""
+    """Reads an ONNX file of opset 11 to 20, external data included.
+
+    Local functions are inlined, float16 and bfloat16 become float32 (a float16 input too), an opset below 13 is raised
+    to 13. QuantizeError where the file is damaged or a weight is NaN or infinite.
+    """
     path = Path(path)
     if not path.is_file():
         raise QuantizeError(f"{path}: no such file")
@@ -47,14 +54,11 @@ def load_model(path: str | Path) -> SourceModel:
     external = _external_files(proto, path)
     if external:
         onnx.load_external_data_for_model(proto, str(path.parent))
-    proto = _to_qdq_opset(proto, path)
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise QuantizeError(f"{path}: damaged ONNX model: {_first_line(error)}") from error
     metadata = {item.key: item.value for item in proto.metadata_props}
-    model = ir.from_proto(proto)
+    model = _checked(_to_qdq_opset(_plain(proto, path), path), path)
+    model.metadata_props.update(metadata)
     _check_input(model, path)
+    _check_weights(model, path)
     return SourceModel(
         model=model,
         name=path.stem,
@@ -63,6 +67,28 @@ def load_model(path: str | Path) -> SourceModel:
         classes=_class_names(metadata),
         size=_input_size(model, metadata),
     )
+
+
+def _plain(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model without local functions and half-precision floats, outputs with their shapes."""
+    try:
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        widened = WidenFloats()(ir.from_proto(proto))
+        proto = ir.to_proto(widened.model) if widened.modified else proto
+        if not all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
+            proto = shape_inference.infer_shapes(proto)  # ONNX asks for them, not every exporter writes them
+        return proto
+    except Exception as error:
+        raise QuantizeError(f"{path}: damaged ONNX model: {_first_line(error)}") from error
+
+
+def _checked(proto: onnx.ModelProto, path: Path) -> ir.Model:
+    try:
+        onnx.checker.check_model(proto)
+        return ir.from_proto(proto)
+    except Exception as error:
+        raise QuantizeError(f"{path}: damaged ONNX model: {_first_line(error)}") from error
 
 
 def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
@@ -105,9 +131,19 @@ def _check_input(model: ir.Model, path: Path) -> None:
         raise QuantizeError(f"{path}: input {value.name!r} is {value.dtype}; export the model in float32")
     if value.shape is None or len(value.shape) != 4 or value.shape[1] != 3:
         raise QuantizeError(f"{path}: input {value.name!r} has shape {value.shape}; expected [n, 3, height, width]")
-    for initializer in model.graph.initializers.values():
-        if initializer.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
-            raise QuantizeError(f"{path}: weight {initializer.name!r} is {initializer.dtype}; export in float32")
+
+
+def _check_weights(model: ir.Model, path: Path) -> None:
+    """Refuses what no pass could repair: NaN anywhere, infinite weights of an operator that multiplies."""
+    for value in model.graph.initializers.values():
+        if value.const_value is None or value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+            continue
+        array = value.const_value.numpy()
+        if np.isfinite(array).all():
+            continue
+        multiplied = any(use.node.op_type in MULTIPLYING for use in value.uses())
+        if np.isnan(array).any() or multiplied:
+            raise QuantizeError(f"{path}: weight {value.name!r} holds NaN or infinite numbers; train or export it anew")
 
 
 def _input_size(model: ir.Model, metadata: dict[str, str]) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class PackageContent:
-    """Everything a package says. `summary` and `source` go into the manifest as they are."""
+    """Everything a package says. `summary`, `source` and `accuracy` go into the manifest as they are."""
 
     name: str
     precision: str
@@ -50,6 +50,7 @@ class PackageContent:
     artifact: bytes
     summary: dict[str, Any]
     source: dict[str, str]
+    accuracy: dict[str, Any] = field(default_factory=dict)
 
 
 def check_free(path: Path, force: bool) -> None:
@@ -130,7 +131,7 @@ def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str
         "backend_options": content.backend_options,
         "defaults": DEFAULTS,
         "quantization": content.summary,
-        "accuracy": {},
+        "accuracy": content.accuracy,
         "source": content.source,
         "files": {
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

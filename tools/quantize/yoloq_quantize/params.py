@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
-from yoloq_quantize.calibrate import Calibration, Range
+from yoloq_quantize.calibrate import Calibration
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.observers import Range
 from yoloq_quantize.place import Placement
+from yoloq_quantize.ranges import choose_range, fit_scales, scale_and_zero
 from yoloq_quantize.scheme import ActivationScheme, Target, WeightScheme
 
-STEPS = 24  # clipping candidates on a side
-SMALLEST = 0.25  # of a side's extreme that clipping may leave
+SHARES = np.linspace(1, 0.5, 26)  # of a channel's largest weight that method "mse" tries as the largest integer's
+
+PAIR_LIMIT = 126  # 255 * 128 fits into int16; rounding each of the two up, as learned rounding may, adds 2
+LANES = 4  # input channels that engines interleave; vpmaddubsw adds two of them
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class TensorParams:
 
 @dataclass(frozen=True)
 class WeightParams:
-    """Of one weight [out, in, kh, kw]: float32 scales [out] (or [1] per tensor), and the stored integers."""
+    """Of one weight [out, in, kh, kw]: float32 scales [out] (or [1] per tensor), and the stored integers, int8 (of
+    int4 too)."""
 
     scales: np.ndarray
     stored: np.ndarray
@@ -35,10 +40,12 @@ class WeightParams:
 
 @dataclass(frozen=True)
 class Params:
-    """`activations` by value name, `weights` by node name."""
+    """`activations` by value name, `weights` by node name. `biases`: by node name, float32 [out] that takes the place
+    of the node's own bias (or gives it one); nodes without an entry keep what they have."""
 
     activations: dict[str, TensorParams]
     weights: dict[str, WeightParams]
+    biases: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def find_params(model: ir.Model, placement: Placement, calibration: Calibration, target: Target) -> Params:
@@ -47,71 +54,78 @@ def find_params(model: ir.Model, placement: Placement, calibration: Calibration,
         params = activation_params(observed, target.activations)
         activations.update(dict.fromkeys(names, params))
     nodes = {node.name: node for node in model.graph}
-    weights = {name: weight_params(nodes[name].inputs[1], target.weights) for name in placement.weighted}
+    weights = {
+        name: weight_params(nodes[name].inputs[1], target.weights, weight_axis(nodes[name]))
+        for name in placement.weighted
+    }
     return Params(activations, weights)
 
 
 def activation_params(observed: Range, scheme: ActivationScheme) -> TensorParams:
     """The scale that the scheme's method chooses; the range always holds 0."""
-    low, high = min(observed.minimum, 0.0), max(observed.maximum, 0.0)
-    if scheme.method == "percentile":
-        low, high = _percentile(observed, scheme.percentile)
-    elif scheme.method == "mse":
-        low, high = _least_error(observed, scheme)
-    return _params(low, high, scheme)
+    return range_params(*choose_range(observed, scheme), scheme)
 
 
-def weight_params(value: ir.Value, scheme: WeightScheme) -> WeightParams:
-    """Symmetric integers, one scale per output channel if the scheme says so; an all-zero channel keeps scale 1."""
+def range_params(low: float, high: float, scheme: ActivationScheme) -> TensorParams:
+    """The parameters that let the scheme's integers cover `low` <= 0 <= `high`."""
+    return TensorParams(*scale_and_zero(low, high, scheme))
+
+
+def weight_axis(node: ir.Node) -> int:
+    """The axis of the output channels in the node's weight (input 1)."""
+    if node.op_type == "MatMul":
+        return len(node.inputs[1].shape) - 1
+    if node.op_type == "Gemm":
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    if node.op_type == "ConvTranspose":
+        if node.attributes.get_int("group", 1) != 1:
+            raise QuantizeError(f"{node.name!r}: ConvTranspose in groups cannot be quantised; keep it in float")
+        return 1
+    return 0
+
+
+def weight_params(value: ir.Value, scheme: WeightScheme, axis: int = 0) -> WeightParams:
+    """Symmetric integers, one scale per output channel (`axis`) if the scheme says so; an all-zero channel keeps
+    scale 1, as near to it as the scheme's form of scales allows."""
     weight = value.const_value.numpy()
     if not np.isfinite(weight).all():
         raise QuantizeError(f"weight {value.name!r} holds NaN or infinity; the model is damaged")
-    limit = np.iinfo(scheme.dtype).max
-    rows = weight.reshape(weight.shape[0] if scheme.per_channel else 1, -1)
-    scales = (np.abs(rows).max(axis=1) / limit).astype(np.float32)
+    smallest, largest = scheme.limits
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis] if scheme.per_channel else 1, -1)
+    scales = (np.abs(rows).max(axis=1) / largest).astype(np.float32)
+    if scheme.method == "mse":
+        scales = _least_error(rows, scales, scheme)
+    if scheme.pair_sums:
+        scales = np.maximum(scales, _pair_scales(weight, axis, scheme))
     scales[scales < np.finfo(np.float32).tiny] = 1
-    shaped = scales.reshape(-1, *[1] * (weight.ndim - 1))
-    stored = np.clip(np.rint(weight / shaped), -limit, limit).astype(scheme.dtype)
+    scales = fit_scales(scales, scheme.scale_form)
+    sides = [1] * weight.ndim
+    sides[axis] = -1
+    stored = np.clip(np.rint(weight / scales.reshape(sides)), smallest, largest).astype(np.int8)
     return WeightParams(scales, stored)
 
 
-def _params(low: float, high: float, scheme: ActivationScheme) -> TensorParams:
-    smallest, largest = scheme.limits
-    if scheme.symmetric:
-        middle = (smallest + largest + 1) // 2
-        scale = max(-low / (middle - smallest), high / (largest - middle))
-    else:
-        scale = (high - low) / (largest - smallest)
-    scale = float(np.float32(scale))
-    if scale < np.finfo(np.float32).tiny:
-        scale = 1.0  # a tensor that is always 0
-    zero_point = middle if scheme.symmetric else int(np.clip(round(smallest - low / scale), smallest, largest))
-    return TensorParams(scale, zero_point)
+def _pair_scales(weight: np.ndarray, axis: int, scheme: WeightScheme) -> np.ndarray:
+    """The smallest float32 scales with which two weights of one sign among neighbouring input channels, at the same
+    place of the kernel, add up to PAIR_LIMIT at most: [out], or [1] per tensor."""
+    rows = np.moveaxis(weight, axis, 0)
+    rows = rows.swapaxes(1, 2) if axis == 2 else rows  # [out, in, ...]; MatMul may have batches before
+    rows = rows.reshape(*rows.shape[:2], -1)
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % LANES), (0, 0)))
+    lanes = padded.reshape(len(rows), -1, LANES, rows.shape[2])
+    sums = [np.sort(np.maximum(sign * lanes, 0), axis=2)[:, :, -2:].sum(axis=2).max(axis=(1, 2)) for sign in (1, -1)]
+    largest = np.maximum(*sums)
+    return (largest if scheme.per_channel else largest.max(keepdims=True)).astype(np.float32) / PAIR_LIMIT
 
 
-def _percentile(observed: Range, percentile: float) -> tuple[float, float]:
-    """The range without the outer (100 - percentile) percent of the values on either side."""
-    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
-    share = np.cumsum(observed.histogram) / observed.histogram.sum()
-    low = max(edges[np.searchsorted(share, 1 - percentile / 100)], observed.minimum)
-    high = min(edges[np.searchsorted(share, percentile / 100) + 1], observed.maximum)
-    return min(float(low), 0.0), max(float(high), 0.0)
-
-
-def _least_error(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
-    """The range whose quantisation changes the observed values least, in the mean of squares."""
-    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
-    used = observed.histogram > 0
-    centres, counts = ((edges[:-1] + edges[1:]) / 2)[used], observed.histogram[used]
-    low, high = min(observed.minimum, 0.0), max(observed.maximum, 0.0)
-    shares = np.linspace(1, SMALLEST, STEPS)
-    best, least = (low, high), np.inf
-    for low_share in shares if low < 0 else shares[:1]:
-        for high_share in shares if high > 0 else shares[:1]:
-            params = _params(low * low_share, high * high_share, scheme)
-            smallest, largest = scheme.limits
-            stored = np.clip(np.rint(centres / params.scale) + params.zero_point, smallest, largest)
-            error = float((counts * ((stored - params.zero_point) * params.scale - centres) ** 2).sum())
-            if error < least:
-                best, least = (low * low_share, high * high_share), error
+def _least_error(rows: np.ndarray, widest: np.ndarray, scheme: WeightScheme) -> np.ndarray:
+    """For each row the scale, up to the one that clips nothing, that changes its weights least (mean of squares)."""
+    best, least = widest.copy(), np.full(len(rows), np.inf)
+    for share in SHARES:
+        scales = (widest * share).astype(np.float32)
+        scales[scales < np.finfo(np.float32).tiny] = 1
+        fitted = fit_scales(scales, scheme.scale_form)[:, None]
+        errors = ((np.clip(np.rint(rows / fitted), *scheme.limits) * fitted - rows) ** 2).sum(axis=1)
+        better = errors < least
+        best[better], least[better] = scales[better], errors[better]
     return best

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that knows the order of a quantisation: load, passes, head, cut, place, calibrate, params, package."""
+"""The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, place, calibrate,
+params, ranges, biases, reconstruct, mixed, measure, package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +14,38 @@ import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize import __version__
-from yoloq_quantize.calibrate import calibrate
+from yoloq_quantize.calibrate import Calibration, calibrate
 from yoloq_quantize.cut import cut_head
-from yoloq_quantize.dataset import class_names, list_images, read_image
+from yoloq_quantize.dataset import class_names, list_images, load_labelled
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, find_head, passthrough_head
+from yoloq_quantize.measured import measure_package
+from yoloq_quantize.mixed.objective import Objective
+from yoloq_quantize.mixed.plans import widest
+from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
 from yoloq_quantize.params import find_params
-from yoloq_quantize.passes import (
-    FixShapes,
-    FoldConstants,
-    InsertQdq,
-    RemoveIdentity,
-    Strip,
-    Uint8Input,
-    UniqueNames,
-    run_passes,
-)
-from yoloq_quantize.place import Placement, place
-from yoloq_quantize.reference import Letterbox
+from yoloq_quantize.passes import Strip, Uint8Input, canonical_passes, run_passes
+from yoloq_quantize.pictures import PictureStream
+from yoloq_quantize.place import place
+from yoloq_quantize.recipes import Recipe, load_recipe
+from yoloq_quantize.recover.bias import correct_biases
+from yoloq_quantize.recover.equalize import equalize
+from yoloq_quantize.recover.ranges import search_ranges
 from yoloq_quantize.scheme import Target, load_target
+from yoloq_quantize.select.check import check_calibration
+from yoloq_quantize.subject import Plan, Progress, Subject, quantized
+from yoloq_quantize.summary import (
+    QuantizeResult,
+    StepDone,
+    describe_activations,
+    describe_weights,
+    int8_shares,
+    source_of,
+)
 
 PRECISIONS = ("int8", "float32")
-RECIPES = ("default",)
-Progress = Callable[[Iterable, str], Iterable]
-
-
-@dataclass(frozen=True)
-class QuantizeResult:
-    """What was written. `int8_macs`: share of the convolutions' multiply-adds in INT8, 0 to 1."""
-
-    package: str
-    target: str
-    precision: str
-    family: str
-    classes: tuple[str, ...]
-    width: int
-    height: int
-    pictures: int
-    convolutions: int
-    int8_convolutions: int
-    int8_macs: float
-    bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def quantize(
@@ -68,11 +56,17 @@ def quantize(
     *,
     precision: str = "int8",
     recipe: str = "default",
+    steps_on: Sequence[str] = (),
+    steps_off: Sequence[str] = (),
+    max_drop: float | None = None,
+    train_pictures: str | Path | None = None,
     data: str | Path | None = None,
+    measure: bool = True,
     head: str = "auto",
     size: tuple[int, int] | None = None,
     color: str = "RGB",
     input_scale: float = 1 / 255,
+    align: str = "center",
     name: str | None = None,
     backend_options: dict[str, str] | None = None,
     force: bool = False,
@@ -80,78 +74,204 @@ def quantize(
 ) -> QuantizeResult:
     """Turns a float ONNX detector into the package `out`.
 
-    calib: folder of calibration pictures; None only with precision "float32" (same cut and input, no quantisation).
-    data: data.yaml with class names, where the model's metadata has none. head: "auto", or how an already decoded
-    output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels for a model that
-    leaves it open. color, input_scale: what the model was trained on; a byte times the scale is the model's input.
+    calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32" (same cut and
+    input, no quantisation). YOLO labels beside the pictures are used if they are there. recipe: a name of
+    `recipes.recipe_names()`; steps_on, steps_off: of `recipes.STEPS`, added and left out. max_drop: the loss that a
+    searching recipe allows, in points of mAP. train_pictures: more unlabelled pictures for the steps that learn.
+    data: data.yaml with class names, where the model's metadata has none; the finished package and the float model are
+    measured on its validation pictures, if it has any and unless `measure` is False, for the manifest.
+    head: "auto", or how an already decoded output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size:
+    (height, width) in pixels for a model that leaves it open. color, input_scale, align: what the model was trained
+    on; a byte times the scale is the model's input; align "center" or "topleft": where the letterbox puts the picture.
     backend_options: for the backend, over the target's own. progress(items, what): wraps long iterations, for a bar.
     """
     out = Path(out)
     chip = load_target(target)
-    pictures = _check_options(precision, recipe, color, input_scale, calib)
+    plan_of = load_recipe(recipe).switched(steps_on, steps_off, max_drop)
+    _check_options(precision, color, align, input_scale)
+    files = [] if precision != "int8" else _pictures(calib)
     check_free(out, force)
     source = load_model(model)
     _check_opset(source, chip)
     classes = class_names(data) if data is not None else source.classes
     found, graph = _float_graph(source, size, head, classes, input_scale)
     height, width = int(graph.graph.inputs[0].shape[1]), int(graph.graph.inputs[0].shape[2])
-    placement, summary = None, {}
+    names = classes or tuple(f"class{index}" for index in range(found.classes))
+    pictures = PictureStream(files, width, height, color, align)
+    job = _Job(Subject(graph, found, chip, pictures, progress or (lambda items, _: items)), plan_of, names)
+    float_artifact = _bytes(graph.clone())
     if precision == "int8":
-        placement = place(graph, chip.place, found)
-        stream = _Stream(pictures, width, height, color)
-        graph, summary = _quantized_graph(graph, placement, chip, stream, progress or (lambda items, _: items))
-    summary = {"recipe": recipe, **summary, **_shares(graph, placement)}
-    run_passes(graph, Strip("yoloq", __version__))
+        job.warn(check_calibration(files))
+        graph = job.quantize(train_pictures)
     content = PackageContent(
         name=name or source.name,
         precision=precision,
-        classes=classes or tuple(f"class{index}" for index in range(found.classes)),
-        input=InputSpec(graph.graph.inputs[0].name, width, height, color),
+        classes=names,
+        input=InputSpec(graph.graph.inputs[0].name, width, height, color, align=align),
         head=found,
         target=chip,
         backend_options={**chip.backend_options.get(precision, {}), **(backend_options or {})},
         compiler=f"yoloq {__version__}",
-        artifact=ir.to_proto(graph).SerializeToString(deterministic=True),
-        summary=summary,
-        source=_source(source),
+        artifact=_bytes(graph),
+        summary=job.summary(),
+        source=source_of(source),
     )
+    if data is not None and measure:
+        content = replace(content, accuracy=measure_package(content, float_artifact, data, out.parent))
     write_package(out, content, force)
-    return _result(out, content)
+    return job.result(out, content)
 
 
-def _result(out: Path, content: PackageContent) -> QuantizeResult:
-    return QuantizeResult(
-        package=str(out),
-        target=content.target.chip,
-        precision=content.precision,
-        family=content.head.family,
-        classes=content.classes,
-        width=content.input.width,
-        height=content.input.height,
-        pictures=content.summary.get("pictures", 0),
-        convolutions=content.summary["convolutions"],
-        int8_convolutions=content.summary["int8_convolutions"],
-        int8_macs=content.summary["int8_macs"],
-        bytes=len(content.artifact),
-    )
+def _bytes(graph: ir.Model) -> bytes:
+    return ir.to_proto(run_passes(graph, Strip("yoloq", __version__))).SerializeToString(deterministic=True)
 
 
-def _check_options(precision: str, recipe: str, color: str, input_scale: float, calib: str | Path | None) -> list[Path]:
-    """Refuses options that this version does not know; the calibration pictures' paths."""
+@dataclass
+class _Job:
+    """One quantisation: the subject as it changes, and what was done to it."""
+
+    subject: Subject
+    recipe: Recipe
+    classes: tuple[str, ...]
+    plan: Plan | None = None
+    steps: list[StepDone] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def quantize(self, train_pictures: str | Path | None) -> ir.Model:
+        """Takes the recipe's steps; the QDQ graph."""
+        recipe = self.recipe
+        if recipe.takes("swap"):
+            self.step("swap", lambda: self._swap(train_pictures))
+        if recipe.takes("equalize"):
+            self.step("equalize", self._equalize)
+        calibration: list[Calibration] = []
+        self.step("calibrate", lambda: self._calibrate(calibration))
+        if recipe.takes("ranges"):
+            extremes = [(observed.minimum, observed.maximum) for observed in calibration[0].ranges]
+            self.step("ranges", lambda: self._change(search_ranges(self.subject, self.plan, extremes)))
+        if recipe.takes("biases"):
+            self.step("biases", lambda: self._change(correct_biases(self.subject, self.plan)))
+        if recipe.takes("reconstruct"):
+            self.step("reconstruct", lambda: self._reconstruct(train_pictures))
+        if recipe.takes("mixed"):
+            self.step("mixed", self._mixed)
+        return quantized(self.subject, self.plan)
+
+    def step(self, name: str, run: Callable[[], dict[str, Any]]) -> None:
+        start = time.perf_counter()
+        detail = run()
+        self.steps.append(StepDone(name, detail, time.perf_counter() - start))
+
+    def warn(self, texts: Sequence[str]) -> None:
+        self.warnings.extend(texts)
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest: no times, so that equal inputs give equal bytes."""
+        model = self.subject.graph
+        if self.plan is None:
+            return {"recipe": None, **int8_shares(model, ())}
+        chip = self.subject.target
+        return {
+            "recipe": self.recipe.name,
+            "steps": [{"step": done.step, **done.detail} for done in self.steps],
+            "activations": describe_activations(chip.activations),
+            "weights": describe_weights(chip.weights),
+            "pictures": len(self.subject.pictures),
+            **int8_shares(model, self.plan.placement.weighted),
+        }
+
+    def result(self, out: Path, content: PackageContent) -> QuantizeResult:
+        return QuantizeResult(
+            package=str(out),
+            target=content.target.chip,
+            precision=content.precision,
+            recipe=self.recipe.name,
+            family=content.head.family,
+            classes=content.classes,
+            width=content.input.width,
+            height=content.input.height,
+            pictures=len(self.subject.pictures),
+            convolutions=content.summary["convolutions"],
+            int8_convolutions=content.summary["int8_convolutions"],
+            int8_macs=content.summary["int8_macs"],
+            bytes=len(content.artifact),
+            accuracy=content.accuracy,
+            steps=tuple(self.steps),
+            warnings=tuple(self.warnings),
+        )
+
+    # ------------------------------------------------------------------------------------------------------- steps
+
+    def _swap(self, train_pictures: str | Path | None) -> dict[str, Any]:
+        from yoloq_quantize.swap import swap_activations  # PyTorch: only where a recipe asks for it
+
+        self.subject = swap_activations(self.subject, train_pictures=_more(train_pictures))
+        return {}
+
+    def _equalize(self) -> dict[str, Any]:
+        self.subject, pairs = equalize(self.subject)
+        return {"pairs": len(pairs)}
+
+    def _calibrate(self, result: list[Calibration]) -> dict[str, Any]:
+        subject, chip = self.subject, self.subject.target
+        scheme = chip.place if self.recipe.float_last == "rule" else widest(chip.place)
+        placement = place(subject.graph, scheme, subject.head)
+        calibration = calibrate(
+            subject.graph, placement.groups, subject.pictures, chip.activations.bins, subject.progress
+        )
+        self.plan = Plan(placement, find_params(subject.graph, placement, calibration, chip))
+        result.append(calibration)
+        return {"scales": len(placement.groups), "method": chip.activations.method}
+
+    def _change(self, plan: Plan) -> dict[str, Any]:
+        before, self.plan = self.plan, plan
+        ranges = sum(plan.params.activations[key] != value for key, value in before.params.activations.items())
+        biases = len(plan.params.biases) - len(before.params.biases)
+        return {"changed": ranges or biases}
+
+    def _reconstruct(self, train_pictures: str | Path | None) -> dict[str, Any]:
+        from yoloq_quantize.train.reconstruct import reconstruct  # PyTorch: only where a recipe asks for it
+
+        self.plan = reconstruct(self.subject, self.plan, pictures=_more(train_pictures))
+        return {}
+
+    def _mixed(self) -> dict[str, Any]:
+        subject, limit = self.subject, self.recipe.max_drop
+        labels = load_labelled(subject.pictures.files, self.classes)
+        objective = Objective(subject, labels if labels.has_labels else None)
+        found = mixed_precision(subject, self.plan, objective, limit)
+        self.plan = found.plan
+        if not found.met:
+            self.warn([found.message(limit)])
+        return {
+            "max_drop": limit,
+            "loss": round(found.loss, 4),
+            "judged_by": "labels" if labels.has_labels else "agreement",
+            "float": list(found.kept_float),
+            "graphs": len(found.steps),
+        }
+
+
+def _more(folder: str | Path | None) -> list[Path] | None:
+    return None if folder is None else list_images(folder)
+
+
+def _pictures(calib: str | Path | None) -> list[Path]:
+    if calib is None:
+        raise QuantizeError("no calibration pictures; give a folder with --calib (precision float32 needs none)")
+    return list_images(calib)
+
+
+def _check_options(precision: str, color: str, align: str, input_scale: float) -> None:
     for what, value, known in (
         ("precision", precision, PRECISIONS),
-        ("recipe", recipe, RECIPES),
         ("color", color, ("RGB", "BGR")),
+        ("align", align, ("center", "topleft")),
     ):
         if value not in known:
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
-    if precision != "int8":
-        return []
-    if calib is None:
-        raise QuantizeError("no calibration pictures; give a folder with --calib (precision float32 needs none)")
-    return list_images(calib)
 
 
 def _check_opset(source: SourceModel, chip: Target) -> None:
@@ -169,70 +289,8 @@ def _float_graph(
     size = size or source.size
     if size is None:
         raise QuantizeError("the model leaves its input size open and no metadata tells it; give it with --size")
-    model = run_passes(source.model, UniqueNames(), FixShapes(*size), FoldConstants(), RemoveIdentity())
+    model = run_passes(source.model, *canonical_passes(*size))
     count = None if classes is None else len(classes)
     found = find_head(model, count) if form == "auto" else passthrough_head(model, form, count)
     model = cut_head(model, found)
     return found, run_passes(model, Uint8Input(input_scale))
-
-
-def _quantized_graph(
-    model: ir.Model, placement: Placement, chip: Target, pictures: _Stream, progress: Progress
-) -> tuple[ir.Model, dict[str, Any]]:
-    scheme = chip.activations
-    calibration = calibrate(model, placement.groups, pictures, scheme.bins, progress)
-    params = find_params(model, placement, calibration, chip)
-    model = run_passes(model, InsertQdq(placement, params, scheme.dtype))
-    return model, {
-        "activations": f"{scheme.dtype} per tensor, {'symmetric' if scheme.symmetric else 'asymmetric'},"
-        f" {scheme.method}",
-        "weights": f"{chip.weights.dtype} per {'channel' if chip.weights.per_channel else 'tensor'}, symmetric",
-        "pictures": calibration.pictures,
-    }
-
-
-class _Stream:
-    """Letterboxed calibration pictures, uint8 [1, height, width, 3]. Has a length, for progress bars."""
-
-    def __init__(self, files: list[Path], width: int, height: int, color: str) -> None:
-        self.files, self.size, self.color = files, (width, height), color
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for file in self.files:
-            picture = read_image(file)
-            fitted = Letterbox.fit(picture.shape[1::-1], self.size).apply(picture, self.size)
-            if self.color == "RGB":
-                fitted = fitted[..., ::-1]
-            yield np.ascontiguousarray(fitted[None])
-
-
-def _macs(model: ir.Model) -> dict[str, int]:
-    """Multiply-adds of each convolution, by node name: outputs times the weights of one."""
-    macs = {}
-    for node in model.graph:
-        if node.op_type == "Conv":
-            outputs = int(np.prod([int(side) for side in node.outputs[0].shape]))
-            macs[node.name] = outputs * int(np.prod([int(side) for side in node.inputs[1].shape[1:]]))
-    return macs
-
-
-def _shares(model: ir.Model, placement: Placement | None) -> dict[str, Any]:
-    macs = _macs(model)
-    weighted = placement.weighted if placement else ()
-    return {
-        "convolutions": len(macs),
-        "int8_convolutions": len(weighted),
-        "int8_macs": round(sum(macs[name] for name in weighted) / max(1, sum(macs.values())), 6),
-    }
-
-
-def _source(source: SourceModel) -> dict[str, str]:
-    """What licences ask to keep: whose model this was, and under which terms."""
-    kept = {"sha256": source.sha256}
-    for key in ("author", "license"):
-        if source.metadata.get(key):
-            kept[key] = source.metadata[key]
-    return kept

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -17,6 +20,10 @@ from yoloq_quantize.metrics import AGREEMENT_SCORE, Accuracy, Detections, match_
 BLUE, ORANGE, GRAY, INK = "#2563a8", "#d9772b", "#9aa4b0", "#22303c"
 DRIFT_IOU = 0.5  # the same object, moved
 _DPI = 110
+_CJK = (
+    "WenQuanYi Micro Hei", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "Microsoft YaHei", "PingFang SC", "SimHei",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,27 @@ def measure_drift(float_run: Sequence[Detections], int8_run: Sequence[Detections
     return Drift(*(np.concatenate(part) if part else np.zeros(0) for part in (before, after, shifts)), lost)
 
 
+def with_fonts(chart: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Decorates a function that draws: Chinese names get a font that has them, where this machine has one."""
+
+    @functools.wraps(chart)
+    def drawn(*args: object, **kwargs: object) -> bytes:
+        with matplotlib.rc_context({"font.family": _families()}):
+            return chart(*args, **kwargs)
+
+    return drawn
+
+
+@functools.cache
+def _families() -> list[str]:
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _CJK if name in installed)]
+
+
+@with_fonts
 def bar_chart(title: str, unit: str, bars: Sequence[Bar], better: str, decimals: int = 2) -> bytes:
     """Horizontal bars, the value written behind each."""
-    figure, axes = _figure(7.2, 0.62 + 0.42 * len(bars))
+    figure, axes = new_figure(7.2, 0.62 + 0.42 * len(bars))
     values = [bar.value or 0.0 for bar in bars]
     top = max([*values, 1e-9])
     axes.barh(range(len(bars)), values, color=[BLUE if bar.ours else GRAY for bar in bars], height=0.66)
@@ -70,9 +95,10 @@ def bar_chart(title: str, unit: str, bars: Sequence[Bar], better: str, decimals:
     axes.set_xlabel(f"{unit} ({better} is better)", fontsize=9)
     axes.set_title(title, fontsize=11, loc="left", color=INK)
     axes.grid(axis="x", color="#e3e7eb")
-    return _png(figure)
+    return png_of(figure)
 
 
+@with_fonts
 def class_chart(names: Sequence[str], float_accuracy: Accuracy, int8_accuracy: Accuracy) -> bytes:
     """AP50-95 of each class, float beside INT8. Data sets of many classes show those that lose most."""
     rows = [
@@ -81,48 +107,50 @@ def class_chart(names: Sequence[str], float_accuracy: Accuracy, int8_accuracy: A
         if a.ap50_95 is not None and b.ap50_95 is not None
     ]
     shown = sorted(rows, key=lambda row: row[2] - row[1])[:30] if len(rows) > 30 else rows
-    figure, axes = _figure(7.2, 1.0 + 0.5 * len(shown))
+    figure, axes = new_figure(7.2, 1.0 + 0.5 * len(shown))
     place = np.arange(len(shown))
     for shift, column, color, label in ((-0.2, 1, GRAY, "FP32"), (0.2, 2, BLUE, "yoloq INT8")):
         values = [row[column] for row in shown]
         axes.barh(place + shift, values, height=0.38, color=color, label=label)
         for y, value in zip(place + shift, values, strict=True):
             axes.text(value + 0.6, y, f"{value:.2f}", va="center", fontsize=8, color=INK)
-    axes.set_yticks(place, [_short(row[0]) for row in shown])
+    axes.set_yticks(place, [short_name(row[0]) for row in shown])
     axes.set_xlim(0, 1.12 * max([1.0, *(max(row[1:]) for row in shown)]))
     axes.invert_yaxis()
     axes.set_xlabel("AP50-95 (points)", fontsize=9)
     axes.set_title("Accuracy by class", fontsize=11, loc="left", color=INK)
     axes.legend(fontsize=9, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     axes.grid(axis="x", color="#e3e7eb")
-    return _png(figure)
+    return png_of(figure)
 
 
+@with_fonts
 def score_chart(drift: Drift) -> bytes:
     """Scores before and after, and how they changed."""
     figure = Figure(figsize=(7.2, 3.5), dpi=_DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _style(left)
+    style_axes(left)
     left.plot([0, 1], [0, 1], color=GRAY, linewidth=1)
     left.scatter(drift.float_scores, drift.int8_scores, s=8, color=BLUE, alpha=0.45, linewidths=0)
     left.set(xlim=(0, 1), ylim=(0, 1), xlabel="score, FP32", ylabel="score, yoloq INT8", aspect="equal")
     left.set_title("Scores of the same objects", fontsize=11, loc="left", color=INK)
     _histogram(right, drift.score_change, "score INT8 − score FP32", "Change of score", symmetric=True)
-    return _png(figure)
+    return png_of(figure)
 
 
+@with_fonts
 def box_chart(drift: Drift) -> bytes:
     """How far boxes moved."""
-    figure, axes = _figure(7.2, 2.9)
+    figure, axes = new_figure(7.2, 2.9)
     _histogram(
         axes, drift.box_shift, "largest move of a side (pixels of the picture)", "Change of box", symmetric=False
     )
-    return _png(figure)
+    return png_of(figure)
 
 
 def _histogram(axes: Axes, values: np.ndarray, label: str, title: str, *, symmetric: bool) -> None:
     """With the range cut at the 99.5th percentile; the rest goes into the outermost bars."""
-    _style(axes)
+    style_axes(axes)
     reach = float(np.percentile(np.abs(values), 99.5)) if len(values) else 1.0
     reach = reach or 1e-3
     low = -reach if symmetric else 0.0
@@ -136,25 +164,29 @@ def _histogram(axes: Axes, values: np.ndarray, label: str, title: str, *, symmet
     axes.set_title(title, fontsize=11, loc="left", color=INK)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """One pair of axes in the report's style; inches."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
-    _style(axes)
+    style_axes(axes)
     return figure, axes
 
 
-def _style(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
+    """Two spines, small ticks, the grid behind."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#c3cad1")
     axes.tick_params(labelsize=9, colors=INK)
     axes.set_axisbelow(True)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
+def short_name(name: str, limit: int = 24) -> str:
+    """At most `limit` characters."""
+    return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """Without the name and version of the writer."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -100,15 +101,22 @@ def decode(
         position = np.arange(len(rows))
         keep = (scores >= threshold) & np.isfinite(boxes).all(1)
     else:
-        parts = [_decode_level(head, tensors, level, class_count, size) for level in range(max(1, len(head.strides)))]
-        boxes = np.concatenate([part[0] for part in parts])
-        table = np.concatenate([part[1] for part in parts])  # (cells, classes)
+        boxes, table = decode_cells(head, tensors, class_count, size)
         position, class_ids = np.nonzero((table >= threshold) & np.isfinite(boxes).all(1)[:, None])
         boxes, scores = boxes[position], table[position, class_ids]
         keep = np.ones(len(position), bool)
     boxes, scores, class_ids, position = boxes[keep], scores[keep], class_ids[keep], position[keep]
     order = np.lexsort((position, class_ids, -scores.astype(np.float64)))
     return Candidates(boxes[order].astype(np.float32), scores[order].astype(np.float32), class_ids[order])
+
+
+def decode_cells(
+    head: Head, tensors: Sequence[np.ndarray], class_count: int, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every cell of every level, anchor by anchor: boxes float64 (cells, 4) in input pixels, scores float32
+    (cells, classes), 0 to 1. Not for end-to-end tables, which have no cells."""
+    parts = [_decode_level(head, tensors, level, class_count, size) for level in range(max(1, len(head.strides)))]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def _decode_level(
@@ -204,10 +212,17 @@ class _Plan:
     letterbox: dict[str, Any] = field(default_factory=lambda: {"pad": 114, "align": "center", "upscale": True})
 
 
+class Session(Protocol):
+    """The part of ONNX Runtime's session that is used; names are those of the graph."""
+
+    def run(self, outputs: Sequence[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]: ...
+
+
 class ReferenceDetector:
     """Runs a `.onnx` or a `.yoloq` folder by ONNX Runtime on the CPU; used like `yoloq.Detector`.
 
     threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once.
+    session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`; inputs and outputs are named alike.
     """
 
     def __init__(
@@ -218,6 +233,7 @@ class ReferenceDetector:
         iou_threshold: float = 0.7,
         max_detections: int = 300,
         threads: int = 0,
+        session: Session | None = None,
     ) -> None:
         path = Path(path)
         self._plan = _package_plan(path) if path.is_dir() else None
@@ -225,6 +241,8 @@ class ReferenceDetector:
         self._plan = self._plan or _onnx_plan(path, self._session)
         self._score, self._iou, self._limit = score_threshold, iou_threshold, max_detections
         self._input = self._session.get_inputs()[0].name
+        self._session = session or self._session
+        self.engine_ms = 0.0  # of the last detect(), without letterbox and decoder
         self.class_names = self._plan.class_names
 
     @property
@@ -236,7 +254,10 @@ class ReferenceDetector:
         plan, picture = self._plan, (image.shape[1], image.shape[0])
         box = Letterbox.fit(picture, plan.size, plan.letterbox["align"], plan.letterbox["upscale"])
         boxed = box.apply(image, plan.size, plan.letterbox["pad"])
-        raw = self._session.run([t for t in plan.tensors if t], {self._input: self._tensor(boxed)})
+        tensor = self._tensor(boxed)
+        start = time.perf_counter()
+        raw = self._session.run([t for t in plan.tensors if t], {self._input: tensor})
+        self.engine_ms = (time.perf_counter() - start) * 1e3
         real = [
             tensor if scale is None else (tensor.astype(np.float32) - scale[1]) * np.float32(scale[0])
             for tensor, scale in zip(raw, plan.scales, strict=True)

@@ -44,17 +44,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where figures were measured."""
-
-    cpu: str
-    instruction_sets: str
-    threads: int
-    system: str
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Figure:
     """A picture of the report: PNG or JPEG bytes, and a sentence that says what to see."""
 

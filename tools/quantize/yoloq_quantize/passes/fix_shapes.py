@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.passes.rewrite import infer_shapes
 
 
 class FixShapes(ir.passes.InPlacePass):
@@ -25,13 +25,7 @@ class FixShapes(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         model.graph.inputs[0].shape = ir.Shape(self.shape)
-        # Shapes that the exporter wrote for the old, open input would contradict the inferred ones.
-        for node in model.graph:
-            for value in node.outputs:
-                value.shape = None
-        for value in model.graph.outputs:
-            value.shape = None
-        ShapeInferencePass()(model)
+        infer_shapes(model)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:

@@ -8,6 +8,8 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from yoloq_quantize.passes.rewrite import infer_shapes, static_shape
+
 MAX_ELEMENTS = 1 << 24  # a bigger constant is left as the node that makes it
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -15,10 +17,20 @@ RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLik
 class FoldConstants(ir.passes.InPlacePass):
     """Ensures: no node is left whose inputs are all constant, nor a Shape of a value of known shape.
 
-    Nodes with subgraphs, random nodes and nodes that quantise weights are left alone.
+    Shapes that only become known by that are inferred, and folding starts anew. Nodes with subgraphs, random nodes and
+    nodes that quantise weights are left alone.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        while self._sweep(model):
+            modified = True
+            if all(static_shape(value) is not None for node in model.graph for value in node.outputs):
+                break
+            infer_shapes(model)
+        return ir.passes.PassResult(model, modified=modified)
+
+    def _sweep(self, model: ir.Model) -> bool:
         modified = False
         for node in list(model.graph):
             arrays = self._evaluate(node, model)
@@ -33,7 +45,7 @@ class FoldConstants(ir.passes.InPlacePass):
                 value.replace_all_uses_with(constant, replace_graph_outputs=True)
             model.graph.remove(node, safe=True)
             modified = True
-        return ir.passes.PassResult(model, modified=modified)
+        return modified
 
     def _evaluate(self, node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
         if node.op_type in RANDOM or node.op_type == "DequantizeLinear" or node.domain not in ("", "ai.onnx"):
@@ -58,8 +70,8 @@ class FoldConstants(ir.passes.InPlacePass):
 
     @staticmethod
     def _shape_of(node: ir.Node) -> list[np.ndarray] | None:
-        shape = node.inputs[0].shape
-        if shape is None or not all(isinstance(side, int) for side in shape):
+        shape = static_shape(node.inputs[0])
+        if shape is None:
             return None
         start = node.attributes["start"].as_int() if "start" in node.attributes else 0
         end = node.attributes["end"].as_int() if "end" in node.attributes else len(shape)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a placement takes on the target, by a model whose rates are the target's data: deterministic, so that the
+same model and pictures give the same choice on every machine.
+
+A convolution takes its multiply-adds, its tensors' bytes, and its activation's elements, which engines fuse into it;
+operators that move or add numbers take their bytes; a tensor that is needed both quantised and in float, or that a
+float node reads quantised, is converted, by the element. Rates: targets/NAME.toml, table `cost`, fitted by
+bench/cost_fit.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.place import Placement
+from yoloq_quantize.scheme import Target
+
+FUSED = ("Sigmoid", "HardSigmoid", "HardSwish", "Relu", "LeakyRelu", "Clip", "Tanh", "Softplus", "Mish", "Swish")
+MOVES = ("Concat", "Split", "Slice", "MaxPool", "Resize", "Add", "Transpose")
+RATES = ("mac", "depthwise", "byte", "activation", "node")
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a node does, in the units that rates go by; `precision`: int8 or float."""
+
+    precision: str
+    mac: float = 0  # multiply-adds of a convolution over many channels
+    depthwise: float = 0  # multiply-adds of a convolution with one channel a group
+    byte: float = 0  # read and written
+    activation: float = 0  # elements
+    node: float = 1
+
+    def time(self, rates: Mapping[str, Mapping[str, float]]) -> float:
+        """Nanoseconds."""
+        return sum(getattr(self, name) * rates[self.precision][name] for name in RATES)
+
+
+def rates_of(target: Target) -> Mapping[str, Mapping[str, float]]:
+    """The target's rates, complete and not negative."""
+    wanted = {"int8": RATES, "float": RATES, "convert": ("element",)}
+    for table, names in wanted.items():
+        for name in names:
+            rate = ((target.cost or {}).get(table) or {}).get(name)
+            if not isinstance(rate, (int, float)) or not 0 <= rate < 1e6:
+                raise QuantizeError(f"target {target.chip}: [cost.{table}] {name} is missing or no rate in ns")
+    return target.cost
+
+
+class CostModel:
+    """The cost of placements on one float graph with inferred shapes."""
+
+    def __init__(self, model: ir.Model, rates: Mapping[str, Mapping[str, float]]) -> None:
+        """`rates`: of the target, in ns; see rates_of."""
+        self.rates = rates
+        self._graph = model.graph
+        self._values = [value for node in model.graph for value in node.outputs]
+        self._nodes = [node for node in model.graph if node.op_type == "Conv" or node.op_type in MOVES]
+
+    def time(self, placement: Placement) -> float:
+        """Nanoseconds of everything that depends on the placement."""
+        total = sum(features.time(self.rates) for features in self.features(placement).values())
+        return total + self.rates["convert"]["element"] * sum(self.converted(placement).values())
+
+    def features(self, placement: Placement) -> dict[str, Features]:
+        """By node name."""
+        stored = set().union(*stored_values(self._graph, placement))
+        weighted = set(placement.weighted)
+        return {node.name: self._node(node, stored, weighted) for node in self._nodes}
+
+    def converted(self, placement: Placement) -> dict[str, int]:
+        """Elements of each value that takes a conversion of its own: an integer that something reads in float."""
+        paired, passed = stored_values(self._graph, placement)
+        quantised = {(edge.node, edge.index) for edges in placement.edges.values() for edge in edges}
+        weighted = set(placement.weighted)
+        found = {}
+        for value in self._values:
+            if value in passed:
+                kept = all(u.node.name in weighted or u.node.op_type in MOVES for u in value.uses())
+            elif value in paired:
+                kept = all((use.node.name, use.idx) in quantised for use in value.uses())
+            else:
+                continue
+            if not kept or value.is_graph_output():
+                found[value.name] = elements(value)
+        return found
+
+    def _node(self, node: ir.Node, stored: set[ir.Value], weighted: set[str]) -> Features:
+        if node.op_type != "Conv":
+            values = [value for value in node.inputs if value is not None and value.producer() is not None]
+            inside = all(value in stored for value in values)
+            width = 1 if inside else 4
+            count = sum(map(elements, values)) + sum(map(elements, node.outputs))
+            return Features("int8" if inside else "float", byte=width * count)
+        output, activation = _behind(node)
+        macs = elements(node.outputs[0]) * int(np.prod([int(side) for side in node.inputs[1].shape[1:]]))
+        narrow = int(node.inputs[1].shape[1]) == 1
+        read = elements(node.inputs[0]) * (1 if node.name in weighted else 4)
+        written = elements(output) * (1 if output in stored else 4)
+        return Features(
+            "int8" if node.name in weighted else "float",
+            mac=0 if narrow else macs,
+            depthwise=macs if narrow else 0,
+            byte=read + written,
+            activation=elements(output) if activation else 0,
+        )
+
+
+def stored_values(graph: ir.Graph, placement: Placement) -> tuple[set[ir.Value], set[ir.Value]]:
+    """Values that exist as integers: those with a pair, and those that operators which move numbers make of them."""
+    quantised = {(edge.node, edge.index) for edges in placement.edges.values() for edge in edges}
+    paired: set[ir.Value] = set()
+    passed: set[ir.Value] = set()
+    for node in graph:
+        paired |= {value for value in node.outputs if value.name in placement.edges}
+        if node.op_type in MOVES and node.op_type != "Add":
+            sources = [i for i, value in enumerate(node.inputs) if value is not None and value.producer() is not None]
+            if sources and all((node.name, i) in quantised or node.inputs[i] in passed for i in sources):
+                passed |= set(node.outputs)
+    return paired, passed
+
+
+def elements(value: ir.Value) -> int:
+    return int(np.prod([int(side) for side in value.shape]))
+
+
+def _behind(node: ir.Node) -> tuple[ir.Value, bool]:
+    """What a convolution hands on: the output of its activation, if one follows, and whether one does."""
+    value = node.outputs[0]
+    readers = list(value.consumers())
+    if len(readers) == 1 and readers[0].op_type in FUSED:
+        return readers[0].outputs[0], True
+    if len(readers) == 2 and any(reader.op_type in FUSED for reader in readers):  # x * sigmoid(x)
+        product = [reader for reader in readers if reader.op_type == "Mul"]
+        if product:
+            return product[0].outputs[0], True
+    return value, False

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which part of the observed values the integers cover: the methods by name, and the scale that a range gives.
+
+Every range holds 0, which padding and ReLU need exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.observers import Range
+from yoloq_quantize.scheme import ActivationScheme
+
+STEPS = 24  # clipping candidates on a side
+SMALLEST = 0.25  # of a side's extreme that clipping may leave
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def choose_range(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """(low, high) by the scheme's method."""
+    return CHOICES[scheme.method](observed, scheme)
+
+
+def scale_and_zero(low: float, high: float, scheme: ActivationScheme) -> tuple[float, int]:
+    """Float32 scale and zero point that let the scheme's integers cover `low` <= 0 <= `high`."""
+    smallest, largest = scheme.limits
+    middle = (smallest + largest + 1) // 2
+    if scheme.symmetric:
+        scale = max(-low / (middle - smallest), high / (largest - middle))
+    else:
+        scale = (high - low) / (largest - smallest)
+    scale = float(np.float32(scale))
+    if scale < TINY:
+        scale = 1.0  # a tensor that is always 0
+    if scheme.symmetric:
+        return float(fit_scales(np.float32(scale), scheme.scale_form)), middle
+    return scale, int(np.clip(round(smallest - low / scale), smallest, largest))
+
+
+def fit_scales(scales: np.ndarray, form: str) -> np.ndarray:
+    """The nearest float32 scales of a form, any shape: "power_of_two" rounds up, so that nothing is clipped;
+    "position" moves a scale by its last bit at most, until `position_fraction` gives it back exactly."""
+    if form == "float":
+        return scales
+    position, fraction = position_fraction(scales)
+    whole = np.ldexp(np.float64(1), position)
+    return np.float32(whole if form == "power_of_two" else whole / fraction)
+
+
+def position_fraction(scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cambricon's two numbers for float32 scales: int32 position and float32 fraction, 1 <= fraction < 2, with
+    scale = 2^position / fraction.
+
+    Vendors write position = floor(log2(largest)) - (bits - 2), which leaves fractions slightly below 1 at some
+    magnitudes; the scale is the same.
+    """
+    mantissa, exponent = np.frexp(np.asarray(scales, np.float64))  # scale = mantissa * 2^exponent, 0.5 <= mantissa < 1
+    exact = mantissa == 0.5
+    position = (exponent - exact).astype(np.int32)
+    return position, np.float32(np.where(exact, 1.0, 1.0 / mantissa))
+
+
+def minmax(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """All values."""
+    return min(observed.minimum, 0.0), max(observed.maximum, 0.0)
+
+
+def moving_average(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """The moving average of each picture's extremes: one odd picture counts as one of many."""
+    if observed.moving_minimum is None or observed.moving_maximum is None:
+        raise QuantizeError("no moving averages were collected; calibrate again")
+    return min(observed.moving_minimum, 0.0), max(observed.moving_maximum, 0.0)
+
+
+def percentile(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """The range without the outer (100 - percentile) percent of the values on either side."""
+    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
+    share = np.cumsum(observed.histogram) / observed.histogram.sum()
+    low = max(edges[np.searchsorted(share, 1 - scheme.percentile / 100)], observed.minimum)
+    high = min(edges[np.searchsorted(share, scheme.percentile / 100) + 1], observed.maximum)
+    return min(float(low), 0.0), max(float(high), 0.0)
+
+
+def mse(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """The range whose quantisation changes the observed values least, in the mean of squares."""
+    centres, counts = _used_bins(observed)
+    smallest, largest = scheme.limits
+    best, least = minmax(observed, scheme), np.inf
+    for bounds, scale, zero in _candidates(observed, scheme):
+        stored = np.clip(np.rint(centres / scale) + zero, smallest, largest)
+        error = float((counts * ((stored - zero) * scale - centres) ** 2).sum())
+        if error < least:
+            best, least = bounds, error
+    return best
+
+
+def entropy(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
+    """The range whose histogram tells least more than its quantised form: least Kullback-Leibler divergence.
+
+    Migacz, "8-bit inference with TensorRT", GTC 2017, with both ends free: the reference counts clipped values in
+    its outermost bins; the quantised form leaves them away and spreads each level evenly over its bins in use.
+    """
+    centres, counts = _used_bins(observed)
+    smallest, largest = scheme.limits
+    best, least = minmax(observed, scheme), np.inf
+    for bounds, scale, zero in _candidates(observed, scheme):
+        stored = np.rint(centres / scale) + zero
+        start, end = np.searchsorted(stored, [smallest, largest + 1])
+        if start == end:
+            continue
+        levels = stored[start:end].astype(np.int64) - smallest
+        reference = counts[start:end].copy()
+        form = (np.bincount(levels, reference) / np.maximum(np.bincount(levels), 1))[levels]
+        reference[0] += counts[:start].sum()
+        reference[-1] += counts[end:].sum()
+        divergence = float(np.sum(reference * np.log(reference / form)) / reference.sum())
+        divergence += float(np.log(form.sum() / reference.sum()))
+        if divergence < least - 1e-12:  # rounding: equal candidates must not beat the widest
+            best, least = bounds, divergence
+    return best
+
+
+CHOICES: dict[str, Callable[[Range, ActivationScheme], tuple[float, float]]] = {
+    "minmax": minmax,
+    "moving_average": moving_average,
+    "percentile": percentile,
+    "mse": mse,
+    "entropy": entropy,
+}
+
+
+def _used_bins(observed: Range) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and counts of the bins that hold something."""
+    edges = np.linspace(observed.low, observed.high, len(observed.histogram) + 1)
+    used = observed.histogram > 0
+    return ((edges[:-1] + edges[1:]) / 2)[used], observed.histogram[used]
+
+
+def _candidates(observed: Range, scheme: ActivationScheme) -> Iterator[tuple[tuple[float, float], float, int]]:
+    """Ranges from the widest to the narrowest, each side clipped on its own, with scale and zero point; of those with
+    the same, the widest."""
+    low, high = minmax(observed, scheme)
+    shares = np.linspace(1, SMALLEST, STEPS)
+    seen = set()
+    for low_share in shares if low < 0 else shares[:1]:
+        for high_share in shares if high > 0 else shares[:1]:
+            bounds = low * low_share, high * high_share
+            found = scale_and_zero(*bounds, scheme)
+            if found not in seen:
+                seen.add(found)
+                yield bounds, *found

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a recipe and applies what the user switches on or off."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+
+from yoloq_quantize.errors import QuantizeError
+
+# In the order in which pipeline.py takes them.
+STEPS = ("swap", "equalize", "ranges", "biases", "reconstruct", "mixed")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`steps`: those of STEPS that are taken. `float_last`: whether the target's rule keeps the last convolutions in
+    float from the start ("rule"), or only the very last, and the step `mixed` finds what else must stay ("least").
+    `max_drop`: the loss that `mixed` allows, in points of mAP."""
+
+    name: str
+    steps: tuple[str, ...]
+    float_last: str
+    max_drop: float
+
+    def takes(self, step: str) -> bool:
+        return step in self.steps
+
+    def switched(self, on: Sequence[str] = (), off: Sequence[str] = (), max_drop: float | None = None) -> Recipe:
+        """The recipe with steps added and taken away, and another limit."""
+        for step in (*on, *off):
+            if step not in STEPS:
+                raise QuantizeError(f"unknown step {step!r}; known: {', '.join(STEPS)}")
+        if both := sorted(set(on) & set(off)):
+            raise QuantizeError(f"step {both[0]!r} is switched on and off; say which")
+        steps = tuple(step for step in STEPS if (step in self.steps or step in on) and step not in off)
+        if max_drop is None:
+            return replace(self, steps=steps)
+        if not 0 <= max_drop <= 100:
+            raise QuantizeError(f"max drop {max_drop} is no loss in points of mAP; write 0.2")
+        if "mixed" not in steps:
+            raise QuantizeError(
+                f"recipe {self.name!r} does not search, so it cannot keep a limit; take recipe default or add the step"
+                " mixed"
+            )
+        return replace(self, steps=steps, max_drop=max_drop)
+
+
+def recipe_names() -> list[str]:
+    """The recipes of this installation, from the quickest to the most thorough."""
+    folder = resources.files(__package__)
+    found = [entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return sorted(found, key=lambda name: (len(load_recipe(name, found).steps), name))
+
+
+def load_recipe(name: str, known: Sequence[str] | None = None) -> Recipe:
+    """Reads recipes/NAME.toml."""
+    if name not in (known if known is not None else recipe_names()):
+        raise QuantizeError(f"unknown recipe {name!r}; known: {', '.join(recipe_names())}")
+    table = tomllib.loads((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
+    return Recipe(name, tuple(table["steps"]), table["float_last"], float(table["max_drop"]))
