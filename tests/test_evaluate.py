@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from yoloq_quantize.dataset import Dataset, load_dataset
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Run, evaluate, run_model
-from yoloq_quantize.evaluate_cli import register_evaluate
+from yoloq_quantize.evaluate_cli import register
 from yoloq_quantize.metrics import Detections, measure_accuracy, measure_agreement
 from yoloq_quantize.reference import Candidates, Head, Letterbox, ReferenceDetector, decode, suppress
 
@@ -268,7 +268,7 @@ def test_wrong_engine_and_wrong_classes_are_refused(models: dict[str, Path], sma
 
 def run_command(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
-    register_evaluate(parser.add_subparsers())
+    register(parser.add_subparsers())
     parsed = parser.parse_args(["evaluate", *map(str, arguments)])
     return parsed.run(parsed)
 

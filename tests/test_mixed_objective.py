@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from mixed_subject import CLASSES, SIDE, make_plan, make_subject
 from yoloq_quantize.dataset import DatasetError, load_labelled
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head import Head, HeadOutput
 from yoloq_quantize.mixed.objective import Objective, Raw, combined_loss
 from yoloq_quantize.mixed.plans import narrowed
 from yoloq_quantize.runner import Runner
@@ -106,3 +108,38 @@ def test_many_labels_count_more_than_few() -> None:
     few, many = combined_loss(1.0, 0.2, 8), combined_loss(1.0, 0.2, 5000)
     assert 0.2 < few < many < 1.0
     assert combined_loss(0.3, 0.3, 64) == pytest.approx(0.3)
+
+
+END_TO_END = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (uint8[1,64,64,3] images_u8) => (float[1,3,6] rows)
+<float scale = {0.0}, float[1,3,6] table =
+ {10, 10, 30, 30, 0.8, 0,  20, 20, 60, 40, 0.5, 1,  5, 5, 9, 9, 0.01, 0}>
+{
+    zeros = DequantizeLinear(images_u8, scale)
+    mean = ReduceMean<keepdims = 0>(zeros)
+    rows = Add(table, mean)
+}
+"""
+
+
+def test_rows_of_an_end_to_end_table_are_paired_in_any_order(tmp_path: Path) -> None:
+    output = HeadOutput("rows", "rows", "end2end", 0, (1, 3, 6), -1)
+    head = Head("xyxy", "probability", 1, False, False, (), None, (output,), CLASSES, "test")
+    subject = replace(make_subject(tmp_path), graph=ir.from_onnx_text(END_TO_END), head=head)
+    objective = Objective(subject)
+    runner = Runner(subject.graph)
+    assert objective.raw(runner.run) == Raw(0.0, 0.0)
+
+    def other(picture: np.ndarray) -> dict[str, np.ndarray]:
+        rows = runner.run(picture)["rows"][:, [1, 0, 2]].copy()  # another order
+        rows[0, 1, [0, 2]] += 2  # two pixels of twenty to the right
+        rows[0, 0, 4] = 0.3
+        return {"rows": rows}
+
+    found = objective.raw(other)
+    assert found.box == pytest.approx(0.8 * (2 * 0.1**2 / 4) / 1.3, rel=1e-4)
+    assert found.score == pytest.approx(0.5 * 0.2**2 / 1.3, rel=1e-4)
+    lost = objective.raw(lambda picture: {"rows": runner.run(picture)["rows"][:, 1:]})
+    assert lost.box == pytest.approx(0.8 / 1.3, rel=1e-4)  # a row that is gone counts whole
+    assert lost.score == pytest.approx(0.8 * 0.8**2 / 1.3, rel=1e-4)

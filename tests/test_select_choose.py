@@ -216,14 +216,21 @@ def test_labels_tell_crowded_from_empty(folder: Path) -> None:
 
 
 def test_the_rest_covers_the_folder(folder: Path) -> None:
-    """The farthest picture from the choice is nearer than with the first pictures by name."""
+    """What every greedy k-centre keeps: a picture that was added lies at least as far from all other chosen ones as the
+    farthest one that was left out. And that is nearer than with the first pictures by name."""
     looks = looked(folder)
-    chosen = [choice.index for choice in choose(looks, 24).chosen]
+    selection = choose(looks, 24)
+    apart = np.linalg.norm(looks.vectors[:, None].astype(np.float64) - looks.vectors[None], axis=2)
 
     def radius(indices: list[int]) -> float:
-        apart = np.linalg.norm(looks.vectors[:, None] - looks.vectors[None, indices], axis=2)
-        return float(apart.min(axis=1).max())
+        return float(apart[:, indices].min(axis=1).max())
 
+    chosen = [choice.index for choice in selection.chosen]
+    added = [choice.index for choice in selection.chosen if choice.reasons == ("different from the others",)]
+    assert len(added) > 8
+    for index in added:
+        others = [other for other in chosen if other != index]
+        assert apart[index, others].min() >= radius(chosen) - 1e-6
     assert radius(chosen) < 0.8 * radius(list(range(24)))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from yoloq_quantize.evaluate import Evaluation
 
 
-def register_evaluate(subparsers: Any) -> None:
+def register(subparsers: Any) -> None:
     """Adds `evaluate` to an argparse subparsers object; `args.run(args)` returns the exit code."""
     parser = subparsers.add_parser(
         "evaluate",

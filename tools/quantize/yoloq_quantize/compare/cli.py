@@ -6,10 +6,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from yoloq_quantize.arguments import bar
 
 
 def register(subparsers: Any) -> None:
@@ -118,33 +119,25 @@ def _measure(args: argparse.Namespace) -> Any:
         threads=args.threads,
         sensitivity=sensitivity,
         say=lambda text: print(text, file=sys.stderr, flush=True),
-        progress=_bar,
+        progress=bar,
     )
-
-
-def _bar(items: Iterable, what: str) -> Iterable:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty())
 
 
 def _table(document: dict[str, Any]) -> str:
     """The main figures, for a terminal."""
+    from yoloq_quantize.report import points
+
     lines = [("", "mAP50", "mAP50-95", "loss", "95 % interval", "p50 ms", "MB")]
     for row in document["rows"]:
         if row["absent"]:
             lines.append((row["name"], "—", "—", "—", "—", "—", "—"))
             continue
         loss = row["loss"]["map50_95"] if row["loss"] else {"estimate": None, "low": None, "high": None}
-        interval = "—" if loss["low"] is None else f"{loss['low']:+.2f} … {loss['high']:+.2f}"
-        accuracy = [_points(row["accuracy"][key]) for key in ("map50", "map50_95")]
-        figures = (_points(loss["estimate"]), interval, f"{row['cost']['p50_ms']:.1f}", f"{row['size_mb']:.2f}")
+        interval = "—" if loss["low"] is None else f"{points(loss['low'])} … {points(loss['high'])}"
+        accuracy = [points(row["accuracy"][key]) for key in ("map50", "map50_95")]
+        figures = (points(loss["estimate"]), interval, f"{row['cost']['p50_ms']:.1f}", f"{row['size_mb']:.2f}")
         lines.append((row["name"], *accuracy, *figures))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
     absent = [f"{row['name']}: {row['absent']}" for row in document["rows"] if row["absent"]]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:], *absent])
-
-
-def _points(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"

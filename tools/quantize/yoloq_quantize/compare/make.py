@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yoloq_quantize.arguments import bar
 from yoloq_quantize.errors import QuantizeError
 
 
@@ -70,7 +71,7 @@ def _do(job: dict[str, Any]) -> list[dict[str, Any]]:
         from yoloq_quantize import quantize
 
         # The report measures on the validation pictures itself; here `data` gives class names.
-        result = quantize(model, job["calib"], out, force=True, measure=False, progress=_bar, **job["options"])
+        result = quantize(model, job["calib"], out, force=True, measure=False, progress=bar, **job["options"])
         return result.to_json()["steps"]
     from yoloq_quantize.dataset import list_images
 
@@ -84,12 +85,6 @@ def _do(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     {"ort-generic": quantize_generic, "ort-conv": quantize_conv_only}[kind](model, pictures, out)
     return []
-
-
-def _bar(items: Any, what: str) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty())
 
 
 def peak_memory_mb() -> float | None:

@@ -65,7 +65,7 @@ def _charts(document: dict[str, Any], text: dict[str, str]) -> dict[str, Callabl
         charts["speed"] = lambda: plots.speed_chart(rows, text)
     if any(value["ap50_95"] is not None for value in rows[0]["accuracy"]["per_class"]):
         charts["classes"] = lambda: plots.class_chart(document, text)
-    if any(row["drift"] and row["int8"] for row in rows):
+    if any(row["drift"] and row["int8"] and row["drift"]["kept"] for row in rows):
         charts["drift"] = lambda: plots.drift_chart(rows, text)
     if document["layers"]:
         charts["layers"] = lambda: plots.layer_chart(document, text)

@@ -67,7 +67,9 @@ def _loss_mark(axes: Axes, y: int, loss: dict[str, float | None], reach: float, 
     if low is not None:
         axes.plot([low, high], [y, y], color=color, linewidth=2.4, solid_capstyle="butt")
     axes.plot([value], [y], "o", color=color, markersize=7)
-    axes.text(max(value, high or value) + 0.03 * reach, y, f"{value:+.2f}", va="center", fontsize=9, color=INK)
+    axes.text(
+        max(value, high or value) + 0.03 * reach, y, f"{round(value, 2) + 0.0:+.2f}", va="center", fontsize=9, color=INK
+    )
 
 
 @with_fonts
@@ -121,7 +123,7 @@ def class_chart(document: dict[str, Any], t: dict[str, str]) -> bytes:
 @with_fonts
 def drift_chart(rows: Rows, t: dict[str, str]) -> bytes:
     """For each INT8 row how scores and boxes changed, all on the same axes."""
-    shown = [row for row in rows if row["drift"] and row["int8"]]
+    shown = [row for row in rows if row["drift"] and row["int8"] and row["drift"]["kept"]]
     colors = colors_of(rows)
     figure = Figure(figsize=(WIDTH, 0.6 + 1.5 * len(shown)), dpi=110, layout="constrained")
     grid = figure.subplots(len(shown), 2, squeeze=False, sharex="col")
@@ -142,8 +144,7 @@ def _bars(axes: Axes, histogram: dict[str, Any], color: str, part: str) -> None:
     axes.set_xlim(histogram["low"], histogram["high"])
     if histogram["median"] is not None:
         digits = 3 if part == "score" else 2
-        text = f"n {sum(histogram['counts'])} · median |Δ| {histogram['median']:.{digits}f}"
-        text += f" · 95 % ≤ {histogram['within_95']:.{digits}f}"
+        text = f"median {histogram['median']:.{digits}f} · 95 % ≤ {histogram['within_95']:.{digits}f}"
         axes.text(1, 1.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=INK)
 
 

@@ -9,9 +9,11 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+
+from yoloq_quantize.arguments import bar
 
 _FROM = ("reference", "quantize", "evaluate", "compile", "package", "push")
 
@@ -57,7 +59,7 @@ def _run_plan(args: argparse.Namespace) -> int:
         force=args.force,
         first=args.first,
         say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
-        progress=_bar,
+        progress=bar,
         bars=sys.stderr.isatty(),
     )
     report = run(read_plan(Path(args.words[0])), options)
@@ -109,12 +111,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _bar(items: Iterable, what: str) -> Iterable:
-    """A progress bar on a terminal, silence elsewhere."""
-    if not sys.stderr.isatty():
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit="picture", leave=False)

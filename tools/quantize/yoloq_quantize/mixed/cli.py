@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from yoloq_quantize.arguments import bar, scale, size
 
 if TYPE_CHECKING:
     from yoloq_quantize.mixed.sensitivity import Sensitivity
@@ -26,8 +26,6 @@ KINDS = {
 
 def register(subparsers: Any) -> None:
     """Adds `sensitivity` to an argparse subparsers object; `args.run(args)` returns the exit code."""
-    from yoloq_quantize.cli import _scale, _size  # here: that file asks for this one
-
     parser = subparsers.add_parser(
         "sensitivity",
         help="show which layers lose accuracy in INT8",
@@ -40,10 +38,10 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--data", type=Path, metavar="data.yaml", help="class names, if the model holds none")
     parser.add_argument("--target", default="cpu", help="the chip (default: cpu)")
     parser.add_argument("--head", default="auto", choices=("auto", "dense-cxcywh", "dense-xyxy", "end2end"))
-    parser.add_argument("--size", type=_size, metavar="HxW", help="input size in pixels, if the model leaves it open")
+    parser.add_argument("--size", type=size, metavar="HxW", help="input size in pixels, if the model leaves it open")
     parser.add_argument("--color", default="RGB", choices=("RGB", "BGR"), help="what the model was trained on")
     parser.add_argument("--align", default="center", choices=("center", "topleft"), help="of the letterbox")
-    parser.add_argument("--input-scale", type=_scale, default=1 / 255, metavar="S", help="1/255 (default) or 1")
+    parser.add_argument("--input-scale", type=scale, default=1 / 255, metavar="S", help="1/255 (default) or 1")
     parser.add_argument("--pictures", type=_count, default=8, metavar="N", help="pictures to measure on (default: 8)")
     parser.add_argument("--json", metavar="F", help='write all figures as JSON; "-": to standard output')
     parser.add_argument("--plot", type=Path, metavar="F.png", help="draw the most sensitive layers")
@@ -62,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     from yoloq_quantize.report import replacing, write_json
 
     given = {field.name: getattr(args, field.name) for field in fields(Source)}
-    subject, plan, objective = prepare(Source(**given), args.pictures, _bar)
+    subject, plan, objective = prepare(Source(**given), args.pictures, bar)
     result = measure_sensitivity(subject, plan, objective, pictures=args.pictures)
     if args.json == "-":
         print(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
@@ -95,12 +93,3 @@ def format_sensitivity(result: Sensitivity) -> str:
             lines.append(f"{row.unit.name:<{width}}  {row.only:>8.5f}  {gain:>8}  {macs:>6}  {sqnr:>5}")
     explained = "only it: error when nothing else is INT8; but it: error saved when this alone is float; dB: SQNR"
     return "\n".join([*lines, "", explained])
-
-
-def _bar(items: Iterable, what: str) -> Iterable:
-    """A progress bar on a terminal, silence elsewhere."""
-    if not sys.stderr.isatty():
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, leave=False)

@@ -94,7 +94,10 @@ class Objective:
         own = [self._detect(tensors) for tensors in self._tensors]
         self._belief = Belief(own, self._classes)
         if not self._belief.objects:
-            raise QuantizeError("the float model finds nothing on the calibration pictures; show it its objects")
+            raise QuantizeError(
+                "the float model finds nothing on the calibration pictures; give pictures of its objects, or leave out"
+                " what searches: --recipe fast"
+            )
         self.float_labelled, self.float_expected = self._measure(own)
 
     def score(self, run: Run) -> Score:

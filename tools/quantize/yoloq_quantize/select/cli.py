@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from yoloq_quantize.arguments import bar
 
 if TYPE_CHECKING:
     from yoloq_quantize.select.choose import Selection
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     if is_list(args.out) and args.link:
         raise QuantizeError("--link fills a folder; leave it away, or give a folder with --out")
     check_out(args.out, args.force)
-    looks = look_at(list_images(args.folder), _bar)
+    looks = look_at(list_images(args.folder), bar)
     if len(looks) == 0:
         raise QuantizeError(
             f"{args.folder}: none of its {len(looks.broken)} pictures can be read; {looks.broken[0][1]}"
@@ -70,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         warnings.append(f"only {len(chosen)} different pictures of {len(looks)}; {args.count} were asked for")
     warnings += few(len(chosen)) + warnings_about(chosen)
     if args.compare is not None:
-        warnings += unlike(chosen, look_at(list_images(args.compare), _bar))
+        warnings += unlike(chosen, look_at(list_images(args.compare), bar))
     for warning in warnings:
         print(f"yoloq: warning: {warning}", file=sys.stderr)
     if args.strict and warnings:
@@ -147,12 +148,3 @@ def _name(file: Path, root: Path) -> str:
 def _text(name: str) -> str:
     """Valid UTF-8: file names on Linux need not be."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _bar(items: Iterable, what: str) -> Iterable:
-    """A progress bar on a terminal, silence elsewhere."""
-    if not sys.stderr.isatty():
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit="picture", leave=False)

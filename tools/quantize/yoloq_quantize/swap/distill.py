@@ -171,8 +171,8 @@ class _Run:
             "averages": self.averages,
             "optimizer": self.optimizer.state_dict(),
         }
-        with replacing(path) as part:
-            torch.save(state, part)
+        with replacing(path) as part, part.open("wb") as stream:  # by name, PyTorch refuses those that begin with a dot
+            torch.save(state, stream)
 
     @torch.no_grad()
     def load(self, path: Path | None) -> int:

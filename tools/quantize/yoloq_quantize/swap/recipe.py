@@ -22,7 +22,7 @@ from yoloq_quantize.train.executor import Executor, write_back
 
 FIRST_OPSET = {"HardSwish": 14, "Relu": 1}  # below, HardSwish is two nodes, which engines do not fuse: slower than SiLU
 FITTED = 12  # pictures for the least squares
-STEPS = 2000
+STEPS = 800
 
 
 def swap_activations(

@@ -75,7 +75,10 @@ class Executor(torch.nn.Module):
         last_use = {name: index for index, step in enumerate(steps) for name in step.inputs}
         for index, step in enumerate(steps):
             inputs = [self.read(step, position, values) for position in range(len(step.inputs))]
-            results = OPERATORS[step.op](step, inputs, extent)
+            try:
+                results = OPERATORS[step.op](step, inputs, extent)
+            except RuntimeError as error:  # torch's own word for shapes that do not fit
+                raise step.fail(f"cannot run: {str(error).splitlines()[0]}") from error
             values.update(zip(step.outputs, results, strict=False))
             for name in step.inputs:
                 if last_use.get(name) == index and name not in wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,7 @@ from yoloq_quantize.subject import Plan, Subject
 from yoloq_quantize.train.blockwise import learn_blocks
 from yoloq_quantize.train.crops import cut_crops
 from yoloq_quantize.train.descend import Settings
-from yoloq_quantize.train.distil import Distillation, distil
+from yoloq_quantize.train.distil import ALIKE, Distillation, distil
 from yoloq_quantize.train.executor import Executor
 from yoloq_quantize.train.fakequant import FakeQuantized
 
@@ -29,7 +30,7 @@ def reconstruct(
     `pictures`: to learn from, the subject's own unless given. Never worse than `plan` on crops that were not learned
     from: if neither stage helps there, `plan` comes back. Same inputs, versions, CPU and threads: same numbers.
     """
-    settings = settings or Settings()
+    settings = _fitted(settings or Settings(), subject)
     with _deterministic(settings.seed):
         student, teacher = FakeQuantized(subject, plan), Executor(subject.graph)
         for parameter in (*student.parameters(), *teacher.parameters()):
@@ -38,20 +39,37 @@ def reconstruct(
         count = settings.crops + settings.held_out
         crops = cut_crops(pictures or subject.pictures, count, settings.side, multiple, settings.seed)
         judge = Distillation(subject.head, student, teacher, crops[settings.crops :])
-        first = judge.measure()
-        best, least = plan, 2.0
+        crops = crops[: settings.crops]
+        best, first = plan, judge.measure()
+        least = float(len(first))
         stages = (
-            lambda part: learn_blocks(student, teacher, part, settings, subject.progress),
-            lambda part: distil(Distillation(subject.head, student, teacher, part), settings, subject.progress),
+            (settings.block_steps, lambda: learn_blocks(student, teacher, crops, settings, subject.progress)),
+            (
+                settings.distil_steps,
+                lambda: distil(Distillation(subject.head, student, teacher, crops), settings, subject.progress),
+            ),
         )
-        for stage, steps in zip(stages, (settings.block_steps, settings.distil_steps), strict=True):
+        for steps, stage in stages:
             if not steps:
                 continue
-            stage(crops[: settings.crops])
-            score = sum(now / max(before, 1e-12) for now, before in zip(judge.measure(), first, strict=True))
+            before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+            stage()
+            score = sum(now / max(was, ALIKE) for now, was in zip(judge.measure(), first, strict=True))
             if score < least:
                 best, least = student.to_plan(), score
+            else:
+                student.load_state_dict(before)
     return best
+
+
+def _fitted(settings: Settings, subject: Subject) -> Settings:
+    """A head that is decoded in the graph knows its own cells only: whole pictures then, as few as crops make up."""
+    if subject.head.strides:
+        return settings
+    width, height = subject.size
+    share = min(1.0, settings.side**2 / (width * height))
+    fewer = {name: max(1, round(getattr(settings, name) * share)) for name in ("batch", "crops", "held_out")}
+    return replace(settings, side=max(width, height), **fewer)
 
 
 @contextmanager
