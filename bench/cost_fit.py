@@ -24,7 +24,7 @@ from yoloq_quantize.mixed.plans import widest
 from yoloq_quantize.model import load_model
 from yoloq_quantize.params import find_params
 from yoloq_quantize.pictures import PictureStream
-from yoloq_quantize.pipeline import _float_graph
+from yoloq_quantize.pipeline import float_graph
 from yoloq_quantize.place import Placement, place
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, Subject, quantized
@@ -57,7 +57,7 @@ def observations(path: Path, calib: Path, target: str, rounds: int) -> list[tupl
     """What the nodes of one model do, and how long they take, in float and in INT8."""
     chip = load_target(target)
     source = load_model(path)
-    head, graph = _float_graph(source, None, "auto", source.classes, 1 / 255)
+    head, graph = float_graph(source, None, "auto", source.classes, 1 / 255)
     height, width = int(graph.graph.inputs[0].shape[1]), int(graph.graph.inputs[0].shape[2])
     stream = PictureStream(list_images(calib), width, height, "RGB").spread(8)
     subject = Subject(graph, head, chip, stream)

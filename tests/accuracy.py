@@ -66,13 +66,15 @@ def prove_export(export: str, data: Dataset, folder: Path) -> dict:
     for precision in ("float32", "int8"):
         package = folder / f"{export}-{precision}.yoloq"
         options = {"precision": "f32"}  # what is not INT8, on both sides
-        yoloq_quantize.quantize(model, calibration, package, target="cpu", precision=precision, backend_options=options)
+        yoloq_quantize.quantize(
+            model, calibration, package, recipe="fast", precision=precision, backend_options=options
+        )
         graph = package / "model.onnx"
         row = {"library": score(package, data, engine="library"), "onnxruntime": score(package, data)}
         row["openvino"] = score(package, data, OpenVinoSession(graph))
         if precision == "int8":
             row["onnxruntime_unoptimised"] = score(package, data, plain_session(graph))
-            yoloq_quantize.quantize(model, calibration, package, target="cpu", force=True)
+            yoloq_quantize.quantize(model, calibration, package, recipe="fast", force=True)
             row["library, precision auto"] = score(package, data, engine="library")
         rows[precision] = row
         print(f"accuracy  {export} {precision}: {row}", flush=True)

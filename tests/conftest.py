@@ -124,7 +124,7 @@ def demo_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
     calibration = ROOT / "datasets" / "fasteners" / "images" / "calib"
     reproducible = {"precision": "f32"}  # what is not INT8 on any CPU
-    yoloq_quantize.quantize(model, calibration, out, target="cpu", backend_options=reproducible)
+    yoloq_quantize.quantize(model, calibration, out, recipe="fast", backend_options=reproducible)
     return out
 
 

@@ -53,7 +53,7 @@ def demo_package(folder: Path) -> Path:
 
     out = folder / "fasteners.yoloq"
     model = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
-    yoloq_quantize.quantize(model, ROOT / "datasets" / "fasteners" / "images" / "calib", out, target="cpu")
+    yoloq_quantize.quantize(model, ROOT / "datasets" / "fasteners" / "images" / "calib", out, recipe="fast")
     return out
 
 

@@ -60,7 +60,7 @@ def quantized(root: Path, calib: Path, tmp_path_factory: pytest.TempPathFactory)
     """INT8 packages of both exports."""
     folder = tmp_path_factory.mktemp("int8")
     for export in EXPORTS:
-        yoloq_quantize.quantize(model_path(root, export), calib, folder / f"{export}.yoloq")
+        yoloq_quantize.quantize(model_path(root, export), calib, folder / f"{export}.yoloq", recipe="fast")
     return {export: folder / f"{export}.yoloq" for export in EXPORTS}
 
 
@@ -237,7 +237,7 @@ def test_the_agreement_check_can_fail(
 
 def test_same_inputs_same_bytes(root: Path, calib: Path, quantized: dict[str, Path], tmp_path: Path) -> None:
     again = tmp_path / "elsewhere" / "e2e.yoloq"
-    yoloq_quantize.quantize(model_path(root, "e2e"), calib, again)
+    yoloq_quantize.quantize(model_path(root, "e2e"), calib, again, recipe="fast")
     assert {path.name: path.read_bytes() for path in again.iterdir()} == {
         path.name: path.read_bytes() for path in quantized["e2e"].iterdir()
     }

@@ -26,14 +26,14 @@ from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
 from yoloq_quantize.params import find_params
-from yoloq_quantize.passes import Strip, Uint8Input, canonical_passes, run_passes
+from yoloq_quantize.passes import ConvertOpset, Strip, Uint8Input, canonical_passes, run_passes
 from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.place import place
 from yoloq_quantize.recipes import Recipe, load_recipe
 from yoloq_quantize.recover.bias import correct_biases
 from yoloq_quantize.recover.equalize import equalize
 from yoloq_quantize.recover.ranges import search_ranges
-from yoloq_quantize.scheme import Target, load_target
+from yoloq_quantize.scheme import load_target
 from yoloq_quantize.select.check import check_calibration
 from yoloq_quantize.subject import Plan, Progress, Subject, quantized
 from yoloq_quantize.summary import (
@@ -46,6 +46,7 @@ from yoloq_quantize.summary import (
 )
 
 PRECISIONS = ("int8", "float32")
+OPSET_SWAP = 14  # HardSwish begins here
 
 
 def quantize(
@@ -87,35 +88,25 @@ def quantize(
     """
     out = Path(out)
     chip = load_target(target)
-    plan_of = load_recipe(recipe).switched(steps_on, steps_off, max_drop)
+    steps = load_recipe(recipe).switched(steps_on, steps_off, max_drop)
     _check_options(precision, color, align, input_scale)
     files = [] if precision != "int8" else _pictures(calib)
     check_free(out, force)
     source = load_model(model)
-    _check_opset(source, chip)
     classes = class_names(data) if data is not None else source.classes
-    found, graph = _float_graph(source, size, head, classes, input_scale)
-    height, width = int(graph.graph.inputs[0].shape[1]), int(graph.graph.inputs[0].shape[2])
-    names = classes or tuple(f"class{index}" for index in range(found.classes))
+    found, graph = float_graph(source, size, head, classes, input_scale)
+    lowest = max(chip.opset_min, OPSET_SWAP if steps.takes("swap") else 0)
+    graph = run_passes(graph, ConvertOpset(lowest, chip.opset_max))
+    _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     pictures = PictureStream(files, width, height, color, align)
-    job = _Job(Subject(graph, found, chip, pictures, progress or (lambda items, _: items)), plan_of, names)
+    subject = Subject(graph, found, chip, pictures, progress or (lambda items, _: items))
+    job = _Job(subject, steps, _names(classes, found.classes))
     float_artifact = _bytes(graph.clone())
     if precision == "int8":
         job.warn(check_calibration(files))
         graph = job.quantize(train_pictures)
-    content = PackageContent(
-        name=name or source.name,
-        precision=precision,
-        classes=names,
-        input=InputSpec(graph.graph.inputs[0].name, width, height, color, align=align),
-        head=found,
-        target=chip,
-        backend_options={**chip.backend_options.get(precision, {}), **(backend_options or {})},
-        compiler=f"yoloq {__version__}",
-        artifact=_bytes(graph),
-        summary=job.summary(),
-        source=source_of(source),
-    )
+    shape = InputSpec(graph.graph.inputs[0].name, width, height, color, align=align)
+    content = job.content(source, graph, shape, name, precision, backend_options or {})
     if data is not None and measure:
         content = replace(content, accuracy=measure_package(content, float_artifact, data, out.parent))
     write_package(out, content, force)
@@ -179,6 +170,30 @@ class _Job:
             "pictures": len(self.subject.pictures),
             **int8_shares(model, self.plan.placement.weighted),
         }
+
+    def content(
+        self,
+        source: SourceModel,
+        graph: ir.Model,
+        shape: InputSpec,
+        name: str | None,
+        precision: str,
+        backend_options: dict[str, str],
+    ) -> PackageContent:
+        chip = self.subject.target
+        return PackageContent(
+            name=name or source.name,
+            precision=precision,
+            classes=self.classes,
+            input=shape,
+            head=self.subject.head,
+            target=chip,
+            backend_options={**chip.backend_options.get(precision, {}), **backend_options},
+            compiler=f"yoloq {__version__}",
+            artifact=_bytes(graph),
+            summary=self.summary(),
+            source=source_of(source),
+        )
 
     def result(self, out: Path, content: PackageContent) -> QuantizeResult:
         return QuantizeResult(
@@ -252,6 +267,12 @@ class _Job:
         }
 
 
+def _names(classes: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+    """The classes' names; one that is missing or blank is called by its number."""
+    given = classes or ("",) * count
+    return tuple(name if name.strip() else f"class{index}" for index, name in enumerate(given))
+
+
 def _more(folder: str | Path | None) -> list[Path] | None:
     return None if folder is None else list_images(folder)
 
@@ -274,18 +295,10 @@ def _check_options(precision: str, color: str, align: str, input_scale: float) -
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
 
 
-def _check_opset(source: SourceModel, chip: Target) -> None:
-    opset = source.model.graph.opset_imports.get("", 0)
-    if not chip.opset_min <= opset <= chip.opset_max:
-        raise QuantizeError(
-            f"opset {opset}; target {chip.chip} takes {chip.opset_min} to {chip.opset_max}: export the model anew"
-        )
-
-
-def _float_graph(
+def float_graph(
     source: SourceModel, size: tuple[int, int] | None, form: str, classes: tuple[str, ...] | None, input_scale: float
 ) -> tuple[Head, ir.Model]:
-    """The head, and the float graph from uint8 pixels to the head's raw tensors."""
+    """The head, and the float graph from uint8 pixels to the head's raw tensors. Arguments as of `quantize`."""
     size = size or source.size
     if size is None:
         raise QuantizeError("the model leaves its input size open and no metadata tells it; give it with --size")

@@ -46,7 +46,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="loss in points of mAP that may stay; nodes go back to float until it is kept (default 0.2, best 0.1)",
+        help="loss in points of mAP that may stay; nodes go back to float until it is kept (default: 0.5)",
     )
     parser.add_argument(
         "--with", dest="steps_on", action="append", default=[], metavar="STEP", help=f"add one of {', '.join(STEPS)}"

@@ -13,7 +13,7 @@ from yoloq_quantize.mixed.plans import widest
 from yoloq_quantize.model import load_model
 from yoloq_quantize.params import find_params
 from yoloq_quantize.pictures import PictureStream
-from yoloq_quantize.pipeline import _float_graph
+from yoloq_quantize.pipeline import float_graph
 from yoloq_quantize.place import place
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, Progress, Subject
@@ -40,7 +40,7 @@ def prepare(source: Source, pictures: int, progress: Progress) -> tuple[Subject,
     files = list_images(source.calib)
     model = load_model(source.model)
     classes = class_names(source.data) if source.data is not None else model.classes
-    head, graph = _float_graph(model, source.size, source.head, classes, source.input_scale)
+    head, graph = float_graph(model, source.size, source.head, classes, source.input_scale)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     stream = PictureStream(files, width, height, source.color, source.align)
     subject = Subject(graph, head, chip, stream, progress)

@@ -19,7 +19,7 @@ from yoloq_quantize.scheme import ActivationScheme
 from yoloq_quantize.subject import Plan, Subject
 
 PICTURES = 4
-SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # of an end's extreme
+SHARES = (1.0, 0.92, 0.84, 0.76, 0.68)  # of an end's extreme
 MARGIN = 0.99  # a candidate must be better than the present range by this factor
 
 

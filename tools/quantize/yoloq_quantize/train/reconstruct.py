@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -23,12 +24,13 @@ COARSEST = 32  # pixels: crops are whole cells of any level of a YOLO head, wher
 
 
 def reconstruct(
-    subject: Subject, plan: Plan, *, pictures: PictureStream | None = None, settings: Settings | None = None
+    subject: Subject, plan: Plan, *, pictures: Sequence[Path] | None = None, settings: Settings | None = None
 ) -> Plan:
     """The plan with learned numbers: stored weights, activation scales and biases; the placement stays.
 
-    `pictures`: to learn from, the subject's own unless given. Never worse than `plan` on crops that were not learned
-    from: if neither stage helps there, `plan` comes back. Same inputs, versions, CPU and threads: same numbers.
+    `pictures`: files of more pictures to learn from, beside the subject's own. Never worse than `plan` on crops that
+    were not learned from: a stage that does not help there is undone. Same inputs, versions, CPU and threads: same
+    numbers.
     """
     settings = _fitted(settings or Settings(), subject)
     with _deterministic(settings.seed):
@@ -37,7 +39,7 @@ def reconstruct(
             parameter.requires_grad_(False)
         multiple = max((*subject.head.strides, COARSEST))
         count = settings.crops + settings.held_out
-        crops = cut_crops(pictures or subject.pictures, count, settings.side, multiple, settings.seed)
+        crops = cut_crops(_joined(subject.pictures, pictures or ()), count, settings.side, multiple, settings.seed)
         judge = Distillation(subject.head, student, teacher, crops[settings.crops :])
         crops = crops[: settings.crops]
         best, first = plan, judge.measure()
@@ -60,6 +62,11 @@ def reconstruct(
             else:
                 student.load_state_dict(before)
     return best
+
+
+def _joined(pictures: PictureStream, more: Sequence[Path]) -> PictureStream:
+    files = dict.fromkeys((*pictures.files, *more))
+    return PictureStream(tuple(files), *pictures.size, pictures.color, pictures.align) if more else pictures
 
 
 def _fitted(settings: Settings, subject: Subject) -> Settings:
