@@ -115,6 +115,12 @@ def test_pipeline_alone_knows_the_order_of_a_quantisation(root: Path) -> None:
     assert knowing == {"pipeline"}
 
 
+def test_only_what_learns_needs_torch(root: Path) -> None:
+    folder = root / "tools/quantize/yoloq_quantize"
+    needing = {p.relative_to(folder).parts[0] for p in folder.rglob("*.py") if "torch" in imports(p)}
+    assert needing == {"train", "swap"}
+
+
 def test_no_chip_is_named_outside_its_place(root: Path) -> None:
     places = ("targets/", "lower/", "src/backends/")
     pattern = re.compile(r"\b(chip|target|backend)\w*\s*(==|!=|in)\s*[\(\[]?[\"'](cpu|ascend|mlu|bm1|rk3)")

@@ -13,9 +13,10 @@ import pytest
 from mixed_subject import SIDE, make_plan, make_subject
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.mixed.cost import RATES, CostModel, rates_of
-from yoloq_quantize.mixed.plans import int8_share, multiply_adds, part_of
+from yoloq_quantize.mixed.plans import int8_share, part_of
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.summary import multiply_adds
 
 
 @pytest.fixture(scope="module")

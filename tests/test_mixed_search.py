@@ -9,9 +9,10 @@ import pytest
 
 from mixed_subject import COST, HURT, make_plan, make_subject
 from yoloq_quantize.mixed.objective import Objective
-from yoloq_quantize.mixed.plans import int8_share, multiply_adds, widest
+from yoloq_quantize.mixed.plans import int8_share, widest
 from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.summary import multiply_adds
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from yoloq_quantize.recipes import Recipe, load_recipe
 from yoloq_quantize.recover.bias import correct_biases
 from yoloq_quantize.recover.equalize import equalize
 from yoloq_quantize.recover.ranges import search_ranges
-from yoloq_quantize.scheme import load_target
+from yoloq_quantize.scheme import Target, load_target
 from yoloq_quantize.select.check import check_calibration
 from yoloq_quantize.subject import Plan, Progress, Subject, quantized
 from yoloq_quantize.summary import (
@@ -87,16 +87,14 @@ def quantize(
     backend_options: for the backend, over the target's own. progress(items, what): wraps long iterations, for a bar.
     """
     out = Path(out)
-    chip = load_target(target)
-    steps = load_recipe(recipe).switched(steps_on, steps_off, max_drop)
+    chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop)
     _check_options(precision, color, align, input_scale)
     files = [] if precision != "int8" else _pictures(calib)
     check_free(out, force)
     source = load_model(model)
     classes = class_names(data) if data is not None else source.classes
     found, graph = float_graph(source, size, head, classes, input_scale)
-    lowest = max(chip.opset_min, OPSET_SWAP if steps.takes("swap") else 0)
-    graph = run_passes(graph, ConvertOpset(lowest, chip.opset_max))
+    graph = _in_opsets(graph, chip, steps)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     pictures = PictureStream(files, width, height, color, align)
     subject = Subject(graph, found, chip, pictures, progress or (lambda items, _: items))
@@ -111,6 +109,12 @@ def quantize(
         content = replace(content, accuracy=measure_package(content, float_artifact, data, out.parent))
     write_package(out, content, force)
     return job.result(out, content)
+
+
+def _in_opsets(graph: ir.Model, chip: Target, steps: Recipe) -> ir.Model:
+    """The graph in an opset that the target, and what the recipe puts in, can have."""
+    lowest = max(chip.opset_min, OPSET_SWAP if steps.takes("swap") else 0)
+    return run_passes(graph, ConvertOpset(lowest, chip.opset_max))
 
 
 def _bytes(graph: ir.Model) -> bytes:

@@ -6,9 +6,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import numpy as np
-import onnx_ir as ir
-
 from yoloq_quantize.params import Params
 from yoloq_quantize.place import Placement, place
 from yoloq_quantize.scheme import PlaceScheme
@@ -40,16 +37,6 @@ def part_of(subject: Subject, plan: Plan, weighted: Collection[str]) -> Placemen
     operators = {node.name for node in subject.graph.graph if node.op_type in scheme.operators}
     allowed = set(weighted) & set(plan.placement.weighted)
     return place(subject.graph, scheme, subject.head, frozenset(operators - allowed))
-
-
-def multiply_adds(model: ir.Model) -> dict[str, int]:
-    """Of each convolution, by node name: outputs times the weights of one."""
-    macs = {}
-    for node in model.graph:
-        if node.op_type == "Conv":
-            outputs = int(np.prod([int(side) for side in node.outputs[0].shape]))
-            macs[node.name] = outputs * int(np.prod([int(side) for side in node.inputs[1].shape[1:]]))
-    return macs
 
 
 def int8_share(macs: Mapping[str, int], weighted: Collection[str]) -> float:

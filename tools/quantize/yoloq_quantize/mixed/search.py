@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from yoloq_quantize.mixed.cost import CostModel, rates_of
 from yoloq_quantize.mixed.objective import Objective, Score
-from yoloq_quantize.mixed.plans import int8_share, multiply_adds, narrowed, part_of
+from yoloq_quantize.mixed.plans import int8_share, narrowed, part_of
 from yoloq_quantize.mixed.sensitivity import Sensitivity, find_units, measure_sensitivity
 from yoloq_quantize.place import place
 from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Plan, Subject, quantized
+from yoloq_quantize.summary import multiply_adds
 
 MIN_INT8_MACS = 0.95
 FRESH = 8  # nodes whose cost is computed anew before one is taken

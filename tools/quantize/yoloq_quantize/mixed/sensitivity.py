@@ -16,10 +16,11 @@ import onnx_ir as ir
 
 from yoloq_quantize.mixed.blocks import find_blocks
 from yoloq_quantize.mixed.objective import RAW_PICTURES, Objective
-from yoloq_quantize.mixed.plans import multiply_adds, part_of
+from yoloq_quantize.mixed.plans import part_of
 from yoloq_quantize.mixed.switchboard import Switchboard
 from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Plan, Subject, quantized
+from yoloq_quantize.summary import multiply_adds
 
 SQNR_PICTURES = 2
 SQNR_BYTES = 256 << 20  # of outputs held at once

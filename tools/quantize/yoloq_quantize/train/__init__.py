@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learned recovery, by PyTorch (extra `yoloq[train]`): nothing outside this package imports torch."""
+"""Learned recovery, by PyTorch (extra `yoloq[train]`), which only this package and `swap` import."""
