@@ -329,7 +329,7 @@ def test_bad_models_are_refused(root: Path, calib: Path, tmp_path: Path) -> None
 def test_bad_options_are_refused(root: Path, calib: Path, tmp_path: Path) -> None:
     model, out = model_path(root, "e2e"), tmp_path / "p.yoloq"
     refused("unknown target 'gpu'; known: .*cpu", model, calib, out, target="gpu")
-    refused("recipe 'best' is not known", model, calib, out, recipe="best")
+    refused("unknown recipe 'worst'; known: fast, default, best", model, calib, out, recipe="worst")
     refused("precision 'int4' is not known", model, calib, out, precision="int4")
     refused("--calib", model, None, out)
     refused("no such folder", model, tmp_path / "none", out)
