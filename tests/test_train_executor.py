@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.model import load_model
-from yoloq_quantize.passes import FixShapes, FoldConstants, RemoveIdentity, Uint8Input, UniqueNames, run_passes
+from yoloq_quantize.passes import RemoveDead, Uint8Input, canonical_passes, run_passes
 from yoloq_quantize.train.executor import Executor, write_back
 
 CLOSE = 1e-5  # float32, sums of a few dozen products
@@ -236,10 +236,10 @@ def test_gradients_reach_weights_and_trained_weights_go_back() -> None:
 def test_demo_model_up_to_the_box_tensors(root: Path, form: str) -> None:
     """The real graph up to its last convolution over the smallest grid, which everything leads to, at 160 pixels."""
     source = load_model(root / "models" / f"fasteners-yolo26n-{form}.onnx").model
-    model = run_passes(source, UniqueNames(), FixShapes(640, 640), FoldConstants(), RemoveIdentity())
+    model = run_passes(source, *canonical_passes(640, 640))
     last = [node for node in model.graph if node.op_type == "Conv" and node.outputs[0].shape[2] == 20][-1]
     model.graph.outputs[:] = last.outputs
-    model = run_passes(model, Uint8Input(1 / 255))
+    model = run_passes(model, RemoveDead(), Uint8Input(1 / 255))
     picture = np.random.default_rng(0).integers(0, 256, (1, 640, 640, 3), dtype=np.uint8)
     proto = ir.to_proto(model)
     np.testing.assert_allclose(by_torch(proto, picture)[0], by_runtime(proto, picture)[0], atol=1e-4)
