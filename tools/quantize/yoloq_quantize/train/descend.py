@@ -19,7 +19,7 @@ LAST_RATE = 0.01  # of the first
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is learned, and how fast. Figures behind the defaults: docs/quantisation.md.
+    """How much is learned, and how fast. Figures behind the defaults: docs/quantisation-study.md.
 
     `side`: of a crop, pixels. `crops`: to learn from; `held_out`: to judge by. `block_convolutions`: at most, in one
     block. `block_steps`: for each block; `distil_steps`: for the whole network; 0 leaves a stage out. Rates: of a
@@ -32,11 +32,11 @@ class Settings:
     held_out: int = 32
     batch: int = 4
     block_convolutions: int = 6
-    block_steps: int = 100
-    distil_steps: int = 400
-    rounding_rate: float = 2e-3
-    scale_rate: float = 1e-3
-    bias_rate: float = 1e-3
+    block_steps: int = 40
+    distil_steps: int = 250
+    rounding_rate: float = 3e-3
+    scale_rate: float = 3e-4
+    bias_rate: float = 3e-4
     drop: float = 0.0
     seed: int = 0
 
