@@ -4,8 +4,9 @@ params, ranges, biases, reconstruct, mixed, measure, package."""
 
 from __future__ import annotations
 
+import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, find_head, passthrough_head
 from yoloq_quantize.measured import measure_package
 from yoloq_quantize.mixed.objective import Objective
-from yoloq_quantize.mixed.plans import widest
 from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
@@ -46,6 +46,7 @@ from yoloq_quantize.summary import (
 )
 
 PRECISIONS = ("int8", "float32")
+LEARNING = ("swap", "reconstruct")  # steps that need PyTorch
 OPSET_SWAP = 14  # HardSwish begins here
 
 
@@ -78,7 +79,8 @@ def quantize(
     calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32" (same cut and
     input, no quantisation). YOLO labels beside the pictures are used if they are there. recipe: a name of
     `recipes.recipe_names()`; steps_on, steps_off: of `recipes.STEPS`, added and left out. max_drop: the loss that a
-    searching recipe allows, in points of mAP. train_pictures: more unlabelled pictures for the steps that learn.
+    searching recipe allows, in points of mAP. train_pictures: more unlabelled pictures for the steps that learn; an
+    interrupted swap goes on from `.NAME.learning` beside `out`.
     data: data.yaml with class names, where the model's metadata has none; the finished package and the float model are
     measured on its validation pictures, if it has any and unless `measure` is False, for the manifest.
     head: "auto", or how an already decoded output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size:
@@ -88,7 +90,7 @@ def quantize(
     """
     out = Path(out)
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop)
-    _check_options(precision, color, align, input_scale)
+    _check_options(precision, color, align, input_scale, steps)
     files = [] if precision != "int8" else _pictures(calib)
     check_free(out, force)
     source = load_model(model)
@@ -96,9 +98,8 @@ def quantize(
     found, graph = float_graph(source, size, head, classes, input_scale)
     graph = _in_opsets(graph, chip, steps)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
-    pictures = PictureStream(files, width, height, color, align)
-    subject = Subject(graph, found, chip, pictures, progress or (lambda items, _: items))
-    job = _Job(subject, steps, _names(classes, found.classes))
+    subject = Subject(graph, found, chip, PictureStream(files, width, height, color, align), progress or _silent)
+    job = _Job(subject, steps, _names(classes, found.classes), out.with_name(f".{out.name}.learning"))
     float_artifact = _bytes(graph.clone())
     if precision == "int8":
         job.warn(check_calibration(files))
@@ -108,7 +109,11 @@ def quantize(
     if data is not None and measure:
         content = replace(content, accuracy=measure_package(content, float_artifact, data, out.parent))
     write_package(out, content, force)
-    return job.result(out, content)
+    return job.done(out, content)
+
+
+def _silent(items: Iterable, _: str) -> Iterable:
+    return items
 
 
 def _in_opsets(graph: ir.Model, chip: Target, steps: Recipe) -> ir.Model:
@@ -128,9 +133,15 @@ class _Job:
     subject: Subject
     recipe: Recipe
     classes: tuple[str, ...]
+    checkpoint: Path
+    original: Subject = field(init=False)
     plan: Plan | None = None
+    calibration: Calibration | None = None
     steps: list[StepDone] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.original = self.subject  # what every loss is measured against, a swap's too
 
     def quantize(self, train_pictures: str | Path | None) -> ir.Model:
         """Takes the recipe's steps; the QDQ graph."""
@@ -139,13 +150,11 @@ class _Job:
             self.step("swap", lambda: self._swap(train_pictures))
         if recipe.takes("equalize"):
             self.step("equalize", self._equalize)
-        calibration: list[Calibration] = []
-        self.step("calibrate", lambda: self._calibrate(calibration))
+        self.step("calibrate", self._calibrate)
         if recipe.takes("ranges"):
-            extremes = [(observed.minimum, observed.maximum) for observed in calibration[0].ranges]
-            self.step("ranges", lambda: self._change(search_ranges(self.subject, self.plan, extremes)))
+            self.step("ranges", self._ranges)
         if recipe.takes("biases"):
-            self.step("biases", lambda: self._change(correct_biases(self.subject, self.plan)))
+            self.step("biases", self._biases)
         if recipe.takes("reconstruct"):
             self.step("reconstruct", lambda: self._reconstruct(train_pictures))
         if recipe.takes("mixed"):
@@ -199,7 +208,9 @@ class _Job:
             source=source_of(source),
         )
 
-    def result(self, out: Path, content: PackageContent) -> QuantizeResult:
+    def done(self, out: Path, content: PackageContent) -> QuantizeResult:
+        """The package is there: what was kept to go on from goes."""
+        self.checkpoint.unlink(missing_ok=True)
         return QuantizeResult(
             package=str(out),
             target=content.target.chip,
@@ -224,29 +235,33 @@ class _Job:
     def _swap(self, train_pictures: str | Path | None) -> dict[str, Any]:
         from yoloq_quantize.swap import swap_activations  # PyTorch: only where a recipe asks for it
 
-        self.subject = swap_activations(self.subject, train_pictures=_more(train_pictures))
-        return {}
+        more = _more(train_pictures)
+        self.subject = swap_activations(self.subject, train_pictures=more, checkpoint=self.checkpoint)
+        swapped = sum(node.op_type == "HardSwish" for node in self.subject.graph.graph)
+        return {"activations": swapped, "pictures": len(self.subject.pictures) + len(more or ())}
 
     def _equalize(self) -> dict[str, Any]:
         self.subject, pairs = equalize(self.subject)
         return {"pairs": len(pairs)}
 
-    def _calibrate(self, result: list[Calibration]) -> dict[str, Any]:
+    def _calibrate(self) -> dict[str, Any]:
         subject, chip = self.subject, self.subject.target
-        scheme = chip.place if self.recipe.float_last == "rule" else widest(chip.place)
-        placement = place(subject.graph, scheme, subject.head)
-        calibration = calibrate(
+        placement = place(subject.graph, chip.place, subject.head)
+        self.calibration = calibrate(
             subject.graph, placement.groups, subject.pictures, chip.activations.bins, subject.progress
         )
-        self.plan = Plan(placement, find_params(subject.graph, placement, calibration, chip))
-        result.append(calibration)
+        self.plan = Plan(placement, find_params(subject.graph, placement, self.calibration, chip))
         return {"scales": len(placement.groups), "method": chip.activations.method}
 
-    def _change(self, plan: Plan) -> dict[str, Any]:
-        before, self.plan = self.plan, plan
-        ranges = sum(plan.params.activations[key] != value for key, value in before.params.activations.items())
-        biases = len(plan.params.biases) - len(before.params.biases)
-        return {"changed": ranges or biases}
+    def _ranges(self) -> dict[str, Any]:
+        before = self.plan.params.activations
+        extremes = [(observed.minimum, observed.maximum) for observed in self.calibration.ranges]
+        self.plan = search_ranges(self.subject, self.plan, extremes)
+        return {"changed": sum(self.plan.params.activations[name] != params for name, params in before.items())}
+
+    def _biases(self) -> dict[str, Any]:
+        self.plan = correct_biases(self.subject, self.plan)
+        return {"corrected": len(self.plan.params.biases)}
 
     def _reconstruct(self, train_pictures: str | Path | None) -> dict[str, Any]:
         from yoloq_quantize.train.reconstruct import reconstruct  # PyTorch: only where a recipe asks for it
@@ -255,10 +270,10 @@ class _Job:
         return {}
 
     def _mixed(self) -> dict[str, Any]:
-        subject, limit = self.subject, self.recipe.max_drop
-        labels = load_labelled(subject.pictures.files, self.classes)
-        objective = Objective(subject, labels if labels.has_labels else None)
-        found = mixed_precision(subject, self.plan, objective, limit)
+        limit = self.recipe.max_drop
+        labels = load_labelled(self.subject.pictures.files, self.classes)
+        objective = Objective(self.original, labels if labels.has_labels else None)
+        found = mixed_precision(self.subject, self.plan, objective, limit)
         self.plan = found.plan
         if not found.met:
             self.warn([found.message(limit)])
@@ -287,7 +302,7 @@ def _pictures(calib: str | Path | None) -> list[Path]:
     return list_images(calib)
 
 
-def _check_options(precision: str, color: str, align: str, input_scale: float) -> None:
+def _check_options(precision: str, color: str, align: str, input_scale: float, steps: Recipe) -> None:
     for what, value, known in (
         ("precision", precision, PRECISIONS),
         ("color", color, ("RGB", "BGR")),
@@ -297,6 +312,9 @@ def _check_options(precision: str, color: str, align: str, input_scale: float) -
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
+    learning = [step for step in LEARNING if steps.takes(step)]
+    if learning and importlib.util.find_spec("torch") is None:  # now, not after minutes of work
+        raise QuantizeError(f"step {learning[0]!r} needs PyTorch: install yoloq[train], or take recipe default")
 
 
 def float_graph(

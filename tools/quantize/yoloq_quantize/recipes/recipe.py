@@ -16,13 +16,10 @@ STEPS = ("swap", "equalize", "ranges", "biases", "reconstruct", "mixed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """`steps`: those of STEPS that are taken. `float_last`: whether the target's rule keeps the last convolutions in
-    float from the start ("rule"), or only the very last, and the step `mixed` finds what else must stay ("least").
-    `max_drop`: the loss that `mixed` allows, in points of mAP."""
+    """`steps`: those of STEPS that are taken. `max_drop`: the loss that `mixed` allows, in points of mAP."""
 
     name: str
     steps: tuple[str, ...]
-    float_last: str
     max_drop: float
 
     def takes(self, step: str) -> bool:
@@ -60,4 +57,4 @@ def load_recipe(name: str, known: Sequence[str] | None = None) -> Recipe:
     if name not in (known if known is not None else recipe_names()):
         raise QuantizeError(f"unknown recipe {name!r}; known: {', '.join(recipe_names())}")
     table = tomllib.loads((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
-    return Recipe(name, tuple(table["steps"]), table["float_last"], float(table["max_drop"]))
+    return Recipe(name, tuple(table["steps"]), float(table["max_drop"]))
