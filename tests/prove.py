@@ -22,6 +22,7 @@ from pathlib import Path
 from accuracy import prove_accuracy
 from conftest import ROOT, dummy_manifest, write_package
 from exports import prove_exports
+from families.family import FAMILIES
 from native_abi import ffi, load
 from quantisation import prove_quantisation
 from soak import growth, soak
@@ -83,8 +84,8 @@ def prove_soak(folder: Path) -> dict:
 PROOFS: dict[str, Proof] = {
     "accuracy": prove_accuracy,
     "exports": prove_exports,
-    "quantisation": prove_quantisation,
     "soak": prove_soak,
+    **{f"quantisation-{name}": prove_quantisation(name) for name in FAMILIES},
 }
 
 
