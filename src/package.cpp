@@ -76,9 +76,12 @@ void read_checked(const fs::path &folder, Package *out) {
 int32_t read_package(const char *path, Package *out) {
     try {
         std::error_code error;
-        const fs::path folder = fs::absolute(path_from_utf8(path), error);
+        fs::path folder = fs::absolute(path_from_utf8(path), error);
         if (error || !fs::is_directory(folder, error))
             return fail(YQ_ENOTFOUND, "there is no package folder \"%.600s\"", path);
+        // A link is followed once: if it is switched to another package meanwhile, this one is still read whole.
+        const fs::path real = fs::canonical(folder, error);
+        if (!error) folder = real; // some Windows drives cannot tell
         read_checked(folder, out);
         return YQ_OK;
     } catch (const PackageFault &fault) {

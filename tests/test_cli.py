@@ -401,7 +401,8 @@ def test_own_commands_do_not_load_the_toolchain(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
-def test_interrupt_is_130_and_quiet(package: str) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_is_quiet(package: str, number: signal.Signals, code: int) -> None:
     command = [
         sys.executable,
         "-c",
@@ -412,9 +413,9 @@ def test_interrupt_is_130_and_quiet(package: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         time.sleep(1.5)  # into the measurement
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert (out, err) == ("", "")
 
 

@@ -23,13 +23,10 @@ from yoloq_quantize.flow.run import Options, Report, run
 from yoloq_quantize.flow.steps import judge
 
 RUNNER = """
-import argparse, signal, sys
-from yoloq_quantize.flow.cli import register
+import signal, sys
+from yoloq.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
-parser = argparse.ArgumentParser()
-register(parser.add_subparsers())
-args = parser.parse_args()
-sys.exit(args.run(args))
+sys.exit(main())
 """
 ALL = ["reference", "quantize", "evaluate", "gate", "compile", "package", "push"]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,29 @@ def test_the_copy_itself_is_fine(package: Path) -> None:
 
 def test_missing_package(tmp_path: Path) -> None:
     assert "no package folder" in refusal(tmp_path / "none.yoloq", yoloq.NotFound)
+
+
+def test_a_link_that_is_switched_meanwhile(package: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(package, tmp_path / "other.yoloq"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    write_manifest(other, {**manifest, "name": "other"})
+    link, beside, done = tmp_path / "current.yoloq", tmp_path / "beside", threading.Event()
+    link.symlink_to(package)
+
+    def switch() -> None:
+        while not done.is_set():
+            for target in (other, package):
+                beside.symlink_to(target)
+                beside.rename(link)
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    try:
+        for _ in range(300):
+            yoloq.Detector(link, backend="dummy").close()
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "labels.txt", "model.bin"])

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `yoloq`. Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted; errors are one line on stderr."""
+"""The command `yoloq`. Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 terminated; errors are one
+line on stderr."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 _TOOLCHAIN = {
@@ -33,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
-        code = args.run(args)
+        with _terminable():
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help, --version, bad usage
@@ -48,6 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _complain(_reason(error, arguments))
         return 1
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does: what is half done is removed, child processes end. Exit code 143."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str) -> None:

@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from yoloq_quantize.arguments import bar
 
@@ -45,8 +41,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         parser.error("rollback takes --to, --model and --json only")
     if not back and (args.to or args.model):
         parser.error("--to and --model go with rollback")
-    with _terminable():
-        return (_roll_back if back else _run_plan)(args)
+    return (_roll_back if back else _run_plan)(args)
 
 
 def _run_plan(args: argparse.Namespace) -> int:
@@ -94,20 +89,3 @@ def _write(where: str | None, document: dict[str, Any]) -> None:
         from yoloq_quantize.report import write_json
 
         write_json(Path(where), document)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does: what is half done is removed on the way out. Exit code 143."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
