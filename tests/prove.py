@@ -23,6 +23,7 @@ from accuracy import prove_accuracy
 from conftest import ROOT, dummy_manifest, write_package
 from exports import prove_exports
 from families.family import FAMILIES
+from frugality import prove_recipes
 from native_abi import ffi, load
 from quantisation import prove_quantisation
 from soak import growth, soak
@@ -84,6 +85,7 @@ def prove_soak(folder: Path) -> dict:
 PROOFS: dict[str, Proof] = {
     "accuracy": prove_accuracy,
     "exports": prove_exports,
+    "recipes": prove_recipes,
     "soak": prove_soak,
     **{f"quantisation-{name}": prove_quantisation(name) for name in FAMILIES},
 }

@@ -21,7 +21,7 @@ from yoloq_quantize.dataset import class_names, list_images, load_labelled
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, find_head, passthrough_head
 from yoloq_quantize.measured import measure_package
-from yoloq_quantize.mixed.objective import Objective
+from yoloq_quantize.mixed.objective import NothingSeenError, Objective
 from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
@@ -272,7 +272,13 @@ class _Job:
     def _mixed(self) -> dict[str, Any]:
         limit = self.recipe.max_drop
         labels = load_labelled(self.subject.pictures.files, self.classes)
-        objective = Objective(self.original, labels if labels.has_labels else None)
+        try:
+            objective = Objective(self.original, labels if labels.has_labels else None)
+        except NothingSeenError as error:  # pictures of good parts only, say: no reason to make nothing
+            if self.recipe.insists:
+                raise
+            self.warn([f"the loss is not measured: {error}"])
+            return {"max_drop": limit, "judged_by": "nothing"}
         found = mixed_precision(self.subject, self.plan, objective, limit)
         self.plan = found.plan
         if not found.met:

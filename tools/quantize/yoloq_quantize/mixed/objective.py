@@ -38,6 +38,10 @@ DOUBT = 0.5  # of an expected drop: how far it may be from the true one
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
+class NothingSeenError(QuantizeError):
+    """There is nothing to measure a loss by."""
+
+
 @dataclass(frozen=True)
 class Points:
     """mAP50 and mAP50-95, in points."""
@@ -94,7 +98,7 @@ class Objective:
         own = [self._detect(tensors) for tensors in self._tensors]
         self._belief = Belief(own, self._classes)
         if not self._belief.objects:
-            raise QuantizeError(
+            raise NothingSeenError(
                 "the float model finds nothing on the calibration pictures; give pictures of its objects, or leave out"
                 " what searches: --recipe fast"
             )

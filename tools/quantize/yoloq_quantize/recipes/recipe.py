@@ -16,11 +16,13 @@ STEPS = ("swap", "equalize", "ranges", "biases", "reconstruct", "mixed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """`steps`: those of STEPS that are taken. `max_drop`: the loss that `mixed` allows, in points of mAP."""
+    """`steps`: those of STEPS that are taken. `max_drop`: the loss that `mixed` allows, in points of mAP; `insists`:
+    the user named it, so that it must be measured."""
 
     name: str
     steps: tuple[str, ...]
     max_drop: float
+    insists: bool = False
 
     def takes(self, step: str) -> bool:
         return step in self.steps
@@ -42,7 +44,7 @@ class Recipe:
                 f"recipe {self.name!r} does not search, so it cannot keep a limit; take recipe default or add the step"
                 " mixed"
             )
-        return replace(self, steps=steps, max_drop=max_drop)
+        return replace(self, steps=steps, max_drop=max_drop, insists=True)
 
 
 def recipe_names() -> list[str]:
