@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_other_commands(out: Path, document: dict, root
     assert rows["ort-conv"]["int8_macs"] == pytest.approx(1)
     assert first["int8_macs"] == 0
     assert ours["seconds"] > 0 and ours["peak_mb"] > 100 and first["seconds"] is None
-    assert [step["step"] for step in ours["steps"]] == ["calibrate"]
+    assert [step["step"] for step in ours["steps"]] == ["prescale", "calibrate"]
     assert sum(ours["drift"]["box"]["counts"]) == ours["drift"]["kept"] > 10
     assert all(row["cost"]["measurements"] == PICTURES for row in document["rows"] if row["cost"])
 

@@ -39,9 +39,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("recipe", "steps"),
     [
-        ("fast", ["calibrate"]),
-        ("default", ["equalize", "calibrate", "biases", "mixed"]),
-        ("best", ["equalize", "calibrate", "ranges", "biases", "reconstruct", "mixed"]),
+        ("fast", ["prescale", "calibrate"]),
+        ("default", ["equalize", "prescale", "calibrate", "biases", "mixed"]),
+        ("best", ["equalize", "prescale", "calibrate", "ranges", "biases", "reconstruct", "mixed"]),
     ],
 )
 def test_a_recipe_is_done_twice_to_the_same_bytes(world: World, tmp_path: Path, recipe: str, steps: list[str]) -> None:

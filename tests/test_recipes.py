@@ -12,7 +12,7 @@ from yoloq_quantize.recipes import STEPS, load_recipe, recipe_names
 def test_recipes_from_the_quickest_to_the_most_thorough() -> None:
     assert recipe_names() == ["fast", "default", "best"]
     steps = [load_recipe(name).steps for name in recipe_names()]
-    assert steps[0] == ()
+    assert steps[0] == ("prescale",)
     assert set(steps[1]) < set(steps[2])
     for taken in steps:
         assert list(taken) == [step for step in STEPS if step in taken], "in the pipeline's order"
@@ -20,7 +20,7 @@ def test_recipes_from_the_quickest_to_the_most_thorough() -> None:
 
 def test_steps_are_switched_in_the_pipelines_order() -> None:
     recipe = load_recipe("default").switched(on=["swap", "ranges"], off=["mixed"])
-    assert recipe.steps == ("swap", "equalize", "ranges", "biases")
+    assert recipe.steps == ("swap", "equalize", "prescale", "ranges", "biases")
     assert recipe.takes("swap")
     assert not recipe.takes("mixed")
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, place, calibrate,
-params, ranges, biases, reconstruct, mixed, measure, package."""
+"""The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, prescale, place,
+calibrate, params, ranges, biases, reconstruct, mixed, measure, package."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from yoloq_quantize.place import place
 from yoloq_quantize.recipes import Recipe, load_recipe
 from yoloq_quantize.recover.bias import correct_biases
 from yoloq_quantize.recover.equalize import equalize
+from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.recover.ranges import search_ranges
 from yoloq_quantize.scheme import Target, load_target
 from yoloq_quantize.select.check import check_calibration
@@ -77,10 +78,9 @@ def quantize(
     """Turns a float ONNX detector into the package `out`.
 
     calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32" (same cut and
-    input, no quantisation). YOLO labels beside the pictures are used if they are there. recipe: a name of
-    `recipes.recipe_names()`; steps_on, steps_off: of `recipes.STEPS`, added and left out. max_drop: the loss that a
-    searching recipe allows, in points of mAP. train_pictures: more unlabelled pictures for the steps that learn; an
-    interrupted swap goes on from `.NAME.learning` beside `out`.
+    input, no quantisation). YOLO labels beside the pictures are used. recipe: a name of `recipes.recipe_names()`;
+    steps_on, steps_off: of `recipes.STEPS`, added and left out. max_drop: the loss that a search allows, in points of
+    mAP. train_pictures: more for the steps that learn; a swap goes on from `.NAME.learning` beside `out`.
     data: data.yaml with class names, where the model's metadata has none; the finished package and the float model are
     measured on its validation pictures, if it has any and unless `measure` is False, for the manifest.
     head: "auto", or how an already decoded output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size:
@@ -90,7 +90,8 @@ def quantize(
     """
     out = Path(out)
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop)
-    _check_options(precision, color, align, input_scale, steps)
+    _check_options(precision, color, align, input_scale)
+    _check_steps(steps, steps_on, chip)
     files = [] if precision != "int8" else _pictures(calib)
     check_free(out, force)
     source = load_model(model)
@@ -150,6 +151,8 @@ class _Job:
             self.step("swap", lambda: self._swap(train_pictures))
         if recipe.takes("equalize"):
             self.step("equalize", self._equalize)
+        if recipe.takes("prescale") and self.subject.target.place.prescale:
+            self.step("prescale", self._prescale)
         self.step("calibrate", self._calibrate)
         if recipe.takes("ranges"):
             self.step("ranges", self._ranges)
@@ -178,7 +181,7 @@ class _Job:
         return {
             "recipe": self.recipe.name,
             "steps": [{"step": done.step, **done.detail} for done in self.steps],
-            "activations": describe_activations(chip.activations),
+            "activations": describe_activations(chip.activations, any(done.step == "prescale" for done in self.steps)),
             "weights": describe_weights(chip.weights),
             "pictures": len(self.subject.pictures),
             **int8_shares(model, self.plan.placement.weighted),
@@ -244,6 +247,11 @@ class _Job:
         self.subject, pairs = equalize(self.subject)
         return {"pairs": len(pairs)}
 
+    def _prescale(self) -> dict[str, Any]:
+        scaled = prescale(self.subject, place(self.subject.graph, self.subject.target.place, self.subject.head))
+        self.subject = scaled.subject
+        return {"tensors": len(scaled.values)}
+
     def _calibrate(self) -> dict[str, Any]:
         subject, chip = self.subject, self.subject.target
         placement = place(subject.graph, chip.place, subject.head)
@@ -308,7 +316,7 @@ def _pictures(calib: str | Path | None) -> list[Path]:
     return list_images(calib)
 
 
-def _check_options(precision: str, color: str, align: str, input_scale: float, steps: Recipe) -> None:
+def _check_options(precision: str, color: str, align: str, input_scale: float) -> None:
     for what, value, known in (
         ("precision", precision, PRECISIONS),
         ("color", color, ("RGB", "BGR")),
@@ -318,6 +326,11 @@ def _check_options(precision: str, color: str, align: str, input_scale: float, s
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
+
+
+def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target) -> None:
+    if "prescale" in wanted and not chip.place.prescale:
+        raise QuantizeError(f"target {chip.chip!r} has one scale per activation; leave out the step prescale")
     learning = [step for step in LEARNING if steps.takes(step)]
     if learning and importlib.util.find_spec("torch") is None:  # now, not after minutes of work
         raise QuantizeError(f"step {learning[0]!r} needs PyTorch: install yoloq[train], or take recipe default")

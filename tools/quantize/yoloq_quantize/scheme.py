@@ -111,12 +111,14 @@ class WeightScheme:
 @dataclass(frozen=True)
 class PlaceScheme:
     """Which operators read quantised numbers. `float_last`: kind of head -> role of a raw tensor -> how many of the
-    last operators before it stay in float; see targets/cpu.toml."""
+    last operators before it stay in float; see targets/cpu.toml. `prescale`: the engine multiplies by a vector, one
+    number per channel, while it quantises, at no cost (recover/prescale.py)."""
 
     operators: tuple[str, ...]
     through: tuple[str, ...]
     both_inputs: tuple[str, ...]
     float_last: dict[str, dict[str, int]]
+    prescale: bool = False
 
 
 @dataclass(frozen=True)

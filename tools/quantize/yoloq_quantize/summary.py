@@ -77,8 +77,9 @@ def source_of(source: SourceModel) -> dict[str, str]:
     return kept
 
 
-def describe_activations(scheme: ActivationScheme) -> str:
-    return f"{scheme.dtype} per tensor, {'symmetric' if scheme.symmetric else 'asymmetric'}, {scheme.method}"
+def describe_activations(scheme: ActivationScheme, per_channel: bool) -> str:
+    form = "symmetric" if scheme.symmetric else "asymmetric"
+    return f"{scheme.dtype} per {'channel' if per_channel else 'tensor'}, {form}, {scheme.method}"
 
 
 def describe_weights(scheme: WeightScheme) -> str:

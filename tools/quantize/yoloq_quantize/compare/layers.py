@@ -3,7 +3,7 @@
 
 SQNR = 10 log10(sum x^2 / sum (x - x')^2) dB, over whole tensors and a few pictures; every layer sees the errors of all
 before it, as it does in use. Layers are matched by the names of their values, which a quantisation keeps. A layer whose
-channels a recipe rescales (equalisation) has other numbers on purpose and is left out.
+output channels a recipe rescales (equalisation) has other numbers on purpose and is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from yoloq_quantize.compare.candidates import read_manifest
 from yoloq_quantize.dataset import Dataset
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.pictures import PictureStream
+from yoloq_quantize.recover.equalize import scaled_inputs
 from yoloq_quantize.runner import Runner
 
 PICTURES = 6
@@ -78,12 +79,34 @@ def _same_scale(one: ir.Node, two: ir.Node) -> bool:
 
 
 def _weight(node: ir.Node) -> np.ndarray:
-    """float64 [out, in, h, w]; from stored integers if need be."""
+    """float64 [out, in, h, w], as it acts on unscaled inputs; from stored integers if need be."""
     value = node.inputs[1]
-    if not _is_int8(node):
-        return value.const_value.numpy().astype(np.float64)
-    stored, scale = (source.const_value.numpy().astype(np.float64) for source in value.producer().inputs[:2])
-    return stored * (scale.reshape(-1, 1, 1, 1) if scale.ndim else scale)
+    if _is_int8(node):
+        stored, scale = (source.const_value.numpy().astype(np.float64) for source in value.producer().inputs[:2])
+        weight = stored * (scale.reshape(-1, 1, 1, 1) if scale.ndim else scale)
+    else:
+        weight = value.const_value.numpy().astype(np.float64)
+    factors = _factors(node.inputs[0])
+    return weight if factors is None else scaled_inputs(weight, factors)
+
+
+def _factors(value: ir.Value) -> np.ndarray | None:
+    """The vector [C] that the value's channels were multiplied by (recover/prescale.py); None if there is none."""
+    node = value.producer()
+    while node is not None and node.op_type in ("DequantizeLinear", "QuantizeLinear", "MaxPool", "Resize"):
+        node, value = node.inputs[0].producer(), node.inputs[0]
+    if node is None or node.op_type not in ("Mul", "Concat", "Split"):
+        return None
+    if node.op_type == "Mul":
+        constant = node.inputs[1].const_value
+        return None if constant is None or constant.size < 2 else constant.numpy().reshape(-1).astype(np.float64)
+    parts = [_factors(source) for source in (node.inputs if node.op_type == "Concat" else node.inputs[:1])]
+    if any(part is None for part in parts):
+        return None
+    if node.op_type == "Concat":
+        return np.concatenate(parts)
+    sizes = [int(output.shape[1]) for output in node.outputs]
+    return np.split(parts[0], np.cumsum(sizes)[:-1])[list(node.outputs).index(value)]
 
 
 def _sqnr(one: ir.Model, other: ir.Model, names: Sequence[str], pictures: PictureStream) -> dict[str, float]:

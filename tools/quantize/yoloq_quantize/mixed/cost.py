@@ -130,13 +130,19 @@ def elements(value: ir.Value) -> int:
 
 
 def _behind(node: ir.Node) -> tuple[ir.Value, bool]:
-    """What a convolution hands on: the output of its activation, if one follows, and whether one does."""
-    value = node.outputs[0]
+    """What a convolution hands on: the output of its activation and of the scaling for the next quantisation, which
+    engines fuse into it; and whether there is an activation."""
+    value, activation = node.outputs[0], False
     readers = list(value.consumers())
     if len(readers) == 1 and readers[0].op_type in FUSED:
-        return readers[0].outputs[0], True
-    if len(readers) == 2 and any(reader.op_type in FUSED for reader in readers):  # x * sigmoid(x)
+        value, activation = readers[0].outputs[0], True
+    elif len(readers) == 2 and any(reader.op_type in FUSED for reader in readers):  # x * sigmoid(x)
         product = [reader for reader in readers if reader.op_type == "Mul"]
         if product:
-            return product[0].outputs[0], True
-    return value, False
+            value, activation = product[0].outputs[0], True
+    scaled = [reader.outputs[0] for reader in value.consumers() if _by_constant(reader)]
+    return scaled[0] if scaled else value, activation
+
+
+def _by_constant(node: ir.Node) -> bool:
+    return node.op_type == "Mul" and node.inputs[1].const_value is not None

@@ -15,6 +15,7 @@ from yoloq_quantize.params import find_params
 from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.pipeline import float_graph
 from yoloq_quantize.place import place
+from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, Progress, Subject
 
@@ -44,7 +45,9 @@ def prepare(source: Source, pictures: int, progress: Progress) -> tuple[Subject,
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     stream = PictureStream(files, width, height, source.color, source.align)
     subject = Subject(graph, head, chip, stream, progress)
-    placement = place(graph, widest(chip.place), head)
-    calibration = calibrate(graph, placement.groups, stream, chip.activations.bins, progress)
-    plan = Plan(placement, find_params(graph, placement, calibration, chip))
+    if chip.place.prescale:
+        subject = prescale(subject, place(graph, widest(chip.place), head)).subject
+    placement = place(subject.graph, widest(chip.place), head)
+    calibration = calibrate(subject.graph, placement.groups, stream, chip.activations.bins, progress)
+    plan = Plan(placement, find_params(subject.graph, placement, calibration, chip))
     return subject, plan, Objective(subject, None, pictures)

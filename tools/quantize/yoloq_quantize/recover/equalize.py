@@ -59,7 +59,7 @@ def equalize(subject: Subject, pictures: int = PICTURES) -> tuple[Subject, tuple
         _replace(first, 1, first.inputs[1].const_value.numpy() / factors.reshape(-1, 1, 1, 1))
         if len(first.inputs) > 2 and first.inputs[2] is not None:
             _replace(first, 2, first.inputs[2].const_value.numpy() / factors)
-        _replace(second, 1, _scaled(weight, factors))
+        _replace(second, 1, scaled_inputs(weight, factors))
     return replace(subject, graph=graph), pairs
 
 
@@ -88,7 +88,7 @@ def _has_own_weights(node: ir.Node) -> bool:
 
 def _largest(subject: Subject, pairs: tuple[Pair, ...], pictures: int) -> list[np.ndarray]:
     """The largest magnitude that each channel takes between each pair, float64 [C]."""
-    runner = reduced(subject.graph, "ReduceMax", [pair.between for pair in pairs], absolute=True)
+    runner = reduced(subject.graph, ("ReduceMax",), [pair.between for pair in pairs], absolute=True)
     found: list[np.ndarray] | None = None
     for picture in subject.pictures.spread(pictures):
         values = [array.reshape(-1).astype(np.float64) for array in runner.run(picture).values()]
@@ -113,7 +113,7 @@ def _factors(largest: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.clip(factors, 1 / LARGEST, LARGEST).astype(np.float32)
 
 
-def _scaled(weight: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def scaled_inputs(weight: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """The weight with each input channel multiplied by its factor."""
     groups = len(factors) // weight.shape[1]
     per_group = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])

@@ -68,27 +68,28 @@ def float_values(subject: Subject, twins: list[Twin], pictures: PictureStream) -
         yield runner.run(picture)
 
 
-def reduced(model: ir.Model, operator: str, names: list[str], absolute: bool = False) -> Runner:
-    """Runs a graph and gives each named value [1, C, h, w] reduced to its channels; the engine reduces, so that nothing
-    large is copied. `absolute`: of magnitudes."""
+def reduced(model: ir.Model, operators: tuple[str, ...], names: list[str], absolute: bool = False) -> Runner:
+    """Runs a graph and gives each named value [1, C, h, w] reduced to its channels, operator by operator; the engine
+    reduces, so that nothing large is copied. `absolute`: of magnitudes."""
     copy = model.clone()
     values = ir.convenience.create_value_mapping(copy.graph)
     outputs = []
-    for name in names:
-        value = values[name]
-        if absolute:
-            copy.graph.append(ir.node("Abs", [value]))
-            value = copy.graph[-1].outputs[0]
-        result = ir.val(f"{name}/{operator}", ir.DataType.FLOAT)
-        inputs, attributes = [value], {"keepdims": 0}
-        if copy.graph.opset_imports[""] >= AXES_AS_INPUT:
-            axes = _constant(f"{result.name}/axes", np.array([0, 2, 3], np.int64))
-            copy.graph.register_initializer(axes)
-            inputs.append(axes)
-        else:
-            attributes["axes"] = [0, 2, 3]
-        copy.graph.append(ir.node(operator, inputs, attributes, outputs=[result]))
-        outputs.append(result)
+    for operator in operators:
+        for name in names:
+            value = values[name]
+            if absolute:
+                copy.graph.append(ir.node("Abs", [value]))
+                value = copy.graph[-1].outputs[0]
+            result = ir.val(f"{name}/{operator}", ir.DataType.FLOAT)
+            inputs, attributes = [value], {"keepdims": 0}
+            if copy.graph.opset_imports[""] >= AXES_AS_INPUT:
+                axes = _constant(f"{result.name}/axes", np.array([0, 2, 3], np.int64))
+                copy.graph.register_initializer(axes)
+                inputs.append(axes)
+            else:
+                attributes["axes"] = [0, 2, 3]
+            copy.graph.append(ir.node(operator, inputs, attributes, outputs=[result]))
+            outputs.append(result)
     copy.graph.outputs[:] = outputs
     return Runner(copy)
 
