@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from yoloq.serve.cli import add_serve
+
 _TOOLCHAIN = {
     "quantize": "turn a trained model into an INT8 package for a chip",
     "evaluate": "measure the accuracy of a package or an ONNX model",
@@ -149,6 +151,7 @@ _OWN: dict[str, Callable[[argparse._SubParsersAction], None]] = {
     "detect": _add_detect,
     "info": _add_info,
     "bench": _add_bench,
+    "serve": add_serve,
 }
 
 
