@@ -7,6 +7,8 @@
     python3 build.py test       all tests: style, Python, native, sanitizers
     python3 build.py build      the native libraries, the wheel, and .venv with the wheel installed
     python3 build.py bench      speed against baselines, ratios in one run, docs/bench.json
+    python3 build.py windows    yoloq.dll and all that it needs, cross-compiled into dist/windows/
+    python3 build.py nuget      the same and the C# library as a NuGet package, dist/YoloQ.VERSION.nupkg
     python3 build.py sanitize   the native tests under ASan+UBSan and TSan
     python3 build.py prove      the long proofs (soak), results in docs/proof/
     python3 build.py clean      removes build/, dist/ and out/
@@ -43,6 +45,28 @@ APT_TEST = {
     "git": "git",
     "ssh": "openssh-client",
     "/usr/sbin/sshd": "openssh-server",
+}
+APT_WINDOWS = {
+    "x86_64-w64-mingw32-g++-posix": "g++-mingw-w64-x86-64-posix",
+    "llvm-dlltool": "llvm",
+    "/usr/include/nlohmann/json.hpp": "nlohmann-json3-dev",
+}
+APT_DOTNET = {
+    "mono": "mono-runtime",
+    "mcs": "mono-mcs",
+    "npm": "npm",
+    "/usr/lib/mono/4.6.2-api": "mono-devel",
+    "/usr/lib/mono/gac/System.Drawing": "libmono-system-drawing4.0-cil",
+    "/usr/lib/mono/gac/System.Windows.Forms": "libmono-system-windows-forms4.0-cil",
+    "/usr/lib/mono/gac/System.Runtime.Serialization": "libmono-system-runtime-serialization4.0-cil",
+}
+APT_HOST_TEST = {
+    "wine": "wine",
+    "/usr/lib/wine/wine64": "wine64",
+    "lld-link": "lld",
+    "Xvfb": "xvfb",
+    "xdotool": "xdotool",
+    "import": "imagemagick",
 }
 
 
@@ -132,7 +156,7 @@ def install_pinned(name: str) -> None:
 
 
 def set_up(tests: bool = False) -> None:
-    apt_install(missing_packages(APT_BUILD | (APT_TEST if tests else {})))
+    apt_install(missing_packages(APT_BUILD | (APT_TEST | APT_WINDOWS | APT_DOTNET | APT_HOST_TEST if tests else {})))
     make_venv()
     if tests:
         install_pinned("requirements-train.txt")
@@ -207,11 +231,27 @@ def style() -> None:
 def test(arguments: argparse.Namespace) -> None:
     set_up(tests=True)
     build()
+    python("tools/windows.py")
     style()
     say("tests")
     python("-m", "pytest", *arguments.rest)
     if not arguments.rest:
         sanitize(arguments)
+
+
+def windows(arguments: argparse.Namespace) -> None:
+    apt_install(missing_packages(APT_WINDOWS))
+    make_venv()
+    say("windows")
+    python("tools/windows.py", *arguments.rest)
+
+
+def nuget(arguments: argparse.Namespace) -> None:
+    apt_install(missing_packages(APT_WINDOWS | APT_DOTNET))
+    build()
+    python("tools/windows.py")
+    say("nuget")
+    python("tools/nuget.py", *arguments.rest)
 
 
 def sanitize(_: argparse.Namespace) -> None:
@@ -245,6 +285,8 @@ COMMANDS = {
     "test": test,
     "build": lambda _: build(),
     "bench": bench,
+    "windows": windows,
+    "nuget": nuget,
     "sanitize": sanitize,
     "prove": prove,
     "clean": clean,

@@ -8,9 +8,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef _WIN32
+#include <windows.h>
+#endif
+
 #include <yoloq.h>
 
 enum { ROOM = 300 };
+
+#ifdef _WIN32
+
+/* Windows has paths in UTF-16, yoloq in UTF-8. */
+static FILE *open_file(const char *path) {
+    wchar_t wide[1024];
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) ? _wfopen(wide, L"rb") : NULL;
+}
+
+#else
+
+static FILE *open_file(const char *path) {
+    return fopen(path, "rb");
+}
+
+#endif
 
 static int complain(const char *what, const char *why) {
     fprintf(stderr, "detect: %s: %s\n", what, why);
@@ -47,7 +67,7 @@ static unsigned char *read_pixels(FILE *file, yq_image *image) {
 static unsigned char *read_picture(const char *path, const char *size, yq_image *image) {
     unsigned char *pixels = NULL;
     int most = 255;
-    FILE *file = fopen(path, "rb");
+    FILE *file = open_file(path);
     if (!file) {
         perror(path);
         return NULL;
@@ -88,13 +108,13 @@ static int detect(yq_detector *detector, const yq_image *image) {
     return 1;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
     yq_detector *detector = NULL;
     yq_options options;
     yq_image image;
     int width, height, done = 0;
     if (argc < 3 || argc > 5) {
-        fprintf(stderr, "usage: %s PACKAGE PICTURE [WIDTHxHEIGHT] [BACKEND]\n", argv[0]);
+        fprintf(stderr, "usage: detect PACKAGE PICTURE [WIDTHxHEIGHT] [BACKEND]\n");
         return 2;
     }
     const int raw = argc > 3 && sscanf(argv[3], "%dx%d", &width, &height) == 2;
@@ -110,3 +130,24 @@ int main(int argc, char **argv) {
     free(pixels);
     return done ? 0 : 1;
 }
+
+#ifdef _WIN32
+
+int wmain(int argc, wchar_t **wide) {
+    static char texts[8][4096];
+    char *argv[8];
+    for (int i = 0; i < argc && i < 8; ++i) {
+        WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, texts[i], sizeof texts[i], NULL, NULL);
+        argv[i] = texts[i];
+    }
+    SetConsoleOutputCP(CP_UTF8);
+    return run(argc, argv);
+}
+
+#else
+
+int main(int argc, char **argv) {
+    return run(argc, argv);
+}
+
+#endif

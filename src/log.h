@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "text.h"
 #include "yoloq.h"
 
 namespace yq {
@@ -12,9 +13,7 @@ namespace yq {
 bool set_log_callback(yq_log_fn fn, void *user);
 
 // printf form; one line. Lines logged by the callback itself are dropped.
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+YQ_PRINTF(2, 3)
 void log(yq_log_level level, const char *format, ...);
 
 } // namespace yq

@@ -8,6 +8,7 @@
 
 namespace yq {
 
+// Empty if the text, or the path, cannot be converted: where paths are UTF-16, one that is no proper Unicode.
 std::filesystem::path path_from_utf8(const std::string &text);
 std::string path_to_utf8(const std::filesystem::path &path);
 

@@ -4,17 +4,15 @@
 
 #include <cstdint>
 
+#include "text.h"
 #include "yoloq.h"
 
 namespace yq {
 
 // Stores the reason of this thread's failure (printf form; line breaks become blanks, cut at whole UTF-8 characters)
 // and returns `status`. Call it where the failure is found, and only there: callers hand the status up.
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-int32_t
-fail(yq_status status, const char *format, ...);
+YQ_PRINTF(2, 3)
+int32_t fail(yq_status status, const char *format, ...);
 
 // The reason of this thread's last failure; "" if none.
 const char *last_error();

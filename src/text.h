@@ -6,6 +6,15 @@
 #include <cstdint>
 #include <cstring>
 
+// Lets the compiler check printf arguments: `text` is the format's parameter, `values` the first value's.
+#if defined(__MINGW32__)
+#define YQ_PRINTF(text, values) __attribute__((format(gnu_printf, text, values)))
+#elif defined(__GNUC__)
+#define YQ_PRINTF(text, values) __attribute__((format(printf, text, values)))
+#else
+#define YQ_PRINTF(text, values)
+#endif
+
 namespace yq {
 
 // Bytes of the UTF-8 character at `text` (NUL-terminated); 0 if these bytes are none.

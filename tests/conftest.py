@@ -128,5 +128,13 @@ def demo_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def windows_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Windows DLLs in a folder of their own, with the programs of tests/native beside them."""
+    import wine
+
+    return wine.lay_out(tmp_path_factory.mktemp("windows") / "host", *wine.programs())
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regen", action="store_true", help="write the golden files anew")

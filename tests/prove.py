@@ -21,6 +21,7 @@ from pathlib import Path
 
 from accuracy import prove_accuracy
 from conftest import ROOT, dummy_manifest, write_package
+from csharp_proof import prove_csharp
 from exports import prove_exports
 from families.family import FAMILIES
 from frugality import prove_recipes
@@ -84,6 +85,7 @@ def prove_soak(folder: Path) -> dict:
 
 PROOFS: dict[str, Proof] = {
     "accuracy": prove_accuracy,
+    "csharp": prove_csharp,
     "exports": prove_exports,
     "recipes": prove_recipes,
     "soak": prove_soak,

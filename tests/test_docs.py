@@ -74,6 +74,15 @@ def test_python_program_runs(root: Path, workspace: Path, demo_package: Path, re
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("readme", READMES)
+def test_csharp_program_is_the_one_that_is_run(root: Path, readme: str) -> None:
+    """tests/test_csharp_binding.py compiles and runs examples/csharp/Detect.cs, in Wine too."""
+    (shown,) = blocks(root / readme, "csharp")
+    whole = (root / "examples/csharp/Detect.cs").read_text(encoding="utf-8")
+    assert "".join(whole.splitlines(keepends=True)[2:]) == shown
+    assert len(shown.splitlines()) <= 16
+
+
 def test_both_languages_say_the_same(root: Path) -> None:
     english, chinese = ((root / name).read_text(encoding="utf-8") for name in READMES)
     for language in ("bash", "c"):

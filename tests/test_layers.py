@@ -99,7 +99,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_python_binding_does_not_need_the_toolchain(root: Path) -> None:
-    for path in (root / "bindings/python/yoloq").glob("*.py"):
+    for path in (root / "bindings/python/yoloq").rglob("*.py"):
         if path.name != "cli.py":  # which asks for the toolchain's commands, and does without
             assert not any(name.startswith("yoloq_quantize") for name in imports(path)), path.name
 
@@ -134,6 +134,8 @@ def function_lengths(path: Path) -> list[tuple[str, int]]:
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         return [(n.name, n.end_lineno - n.lineno + 1) for n in nodes if isinstance(n, ast.FunctionDef)]
     lengths = []
+    if path.suffix == ".cs":
+        return csharp_function_lengths(path.read_text(encoding="utf-8"))
     for indent in ("", "    "):  # functions, and those inside classes
         start = None
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
@@ -145,9 +147,22 @@ def function_lengths(path: Path) -> list[tuple[str, int]]:
     return lengths
 
 
+def csharp_function_lengths(text: str) -> list[tuple[str, int]]:
+    """Members of a class in a namespace; tables of values end with more than a brace."""
+    blocks = re.finditer(r"^ {8}\{\n((?:.*\n)*?) {8}\}(.*)$", text, flags=re.M)
+    members = [(text.count("\n", 0, m.start()) + 1, m[1].count("\n") + 2) for m in blocks if not m[2]]
+    return [(f"line {line}", length) for line, length in members]
+
+
+def test_a_long_csharp_function_is_seen() -> None:
+    text = "        void Long()\n        {\n" + "            Step();\n" * 60 + "        }\n"
+    assert csharp_function_lengths(text) == [("line 2", 62)]
+    assert csharp_function_lengths(text.replace("}\n", "});\n")) == []
+
+
 def test_rooms_are_small(root: Path) -> None:
     large = []
-    for path in sources(root, "*.py", "*.cpp", "*.c", "*.h", "*.inl"):
+    for path in sources(root, "*.py", "*.cpp", "*.c", "*.h", "*.inl", "*.cs"):
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > MAX_FILE:
             large.append(f"{path.name}: {lines} lines")
@@ -158,7 +173,7 @@ def test_rooms_are_small(root: Path) -> None:
 
 
 def test_every_source_names_its_licence(root: Path) -> None:
-    for path in sources(root, "*.py", "*.cpp", "*.c", "*.h", "*.inl", "*.cmake", "CMakeLists.txt"):
+    for path in sources(root, "*.py", "*.cpp", "*.c", "*.h", "*.inl", "*.cmake", "CMakeLists.txt", "*.cs", "*.csproj"):
         assert "SPDX-License-Identifier: Apache-2.0" in path.read_text(encoding="utf-8")[:300], path
 
 

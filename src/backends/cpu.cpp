@@ -169,9 +169,13 @@ Model read_model(ov_core_t *core, const yqb_config &config) {
         throw Failure{YQB_ENOTFOUND, std::string("there is no file ") + config.artifact};
     if (!is_onnx(path)) throw Failure{YQB_EPACKAGE, std::string("no ONNX model, or cut short: ") + config.artifact};
     ov_model_t *model = nullptr;
-    check(ov_core_read_model(core, config.artifact, nullptr, &model), YQB_EPACKAGE,
-          std::string("cannot read ") + config.artifact);
-    return Model(model);
+    const ov_status_e status = ov_core_read_model(core, config.artifact, nullptr, &model);
+    if (status == OK) return Model(model);
+    const std::string why = reason(status);
+    const size_t readers = why.find("Available frontends:");
+    if (readers != std::string::npos && why.find("onnx", readers) == std::string::npos)
+        throw Failure{YQB_EBACKEND, "OpenVINO's library openvino_onnx_frontend is missing or damaged: install it anew"};
+    throw Failure{YQB_EPACKAGE, std::string("cannot read ") + config.artifact + ": " + why};
 }
 
 CompiledModel compile_as(ov_core_t *core, const Model &model, const yqb_config &config, const Settings &settings,
@@ -363,7 +367,7 @@ int32_t YQB_CALL probe(yqb_error *error) {
         ov_core_version_list_t versions = {};
         // Loads the CPU plugin, a file of its own that may be missing.
         check(ov_core_get_versions_by_device_name(shared_core(), "CPU", &versions), YQB_EBACKEND,
-              "OpenVINO's CPU plugin does not load");
+              "OpenVINO's library openvino_intel_cpu_plugin does not load");
         ov_core_versions_free(&versions);
     });
 }

@@ -13,6 +13,15 @@
 
 #include "yoloq_backend.h"
 
+// Lets the compiler check printf arguments: `text` is the format's parameter, `values` the first value's.
+#if defined(__MINGW32__)
+#define YQB_PRINTF(text, values) __attribute__((format(gnu_printf, text, values)))
+#elif defined(__GNUC__)
+#define YQB_PRINTF(text, values) __attribute__((format(printf, text, values)))
+#else
+#define YQB_PRINTF(text, values)
+#endif
+
 namespace yqb {
 
 constexpr size_t kAlignment = 64; // of every tensor: a cache line, and the widest vector register
@@ -40,11 +49,8 @@ inline void one_line(char *text) {
 }
 
 // Writes the reason and returns `status`. Allocates nothing.
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-inline int32_t
-report(yqb_error *error, int32_t status, const char *format, ...) {
+YQB_PRINTF(3, 4)
+inline int32_t report(yqb_error *error, int32_t status, const char *format, ...) {
     if (!error) return status;
     va_list arguments;
     va_start(arguments, format);

@@ -14,6 +14,15 @@ foreach(name openvino_c openvino openvino_intel_cpu_plugin openvino_onnx_fronten
 endforeach()
 
 if(WIN32)
+  # Microsoft's C++ runtime, which OpenVINO's DLLs need: from a folder when cross-compiling, else the compiler's own.
+  if(YOLOQ_MSVC_RUNTIME)
+    foreach(name msvcp140 vcruntime140 vcruntime140_1)
+      list(APPEND bundle ${YOLOQ_MSVC_RUNTIME}/${name}.dll)
+    endforeach()
+  elseif(MSVC)
+    set(CMAKE_INSTALL_SYSTEM_RUNTIME_DESTINATION ${CMAKE_INSTALL_BINDIR})
+    include(InstallRequiredSystemLibraries)
+  endif()
   install(FILES ${bundle} DESTINATION ${CMAKE_INSTALL_BINDIR})
 else()
   install(PROGRAMS ${bundle} DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -27,7 +27,7 @@ foreach(original yoloq yoloq_dummy yoloq_cpu)
     target_include_directories(${original}_counted PRIVATE ${includes})
   endif()
   target_link_options(${original}_counted PRIVATE ${wrapped})
-  yoloq_export_only(${original}_counted cmake/testing.map)
+  yoloq_export_only(${original}_counted cmake/testing)
   set_target_properties(${original}_counted PROPERTIES
     OUTPUT_NAME ${original} PREFIX "${CMAKE_SHARED_LIBRARY_PREFIX}" C_STANDARD 11
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/counted)

@@ -5,15 +5,56 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
+
+#ifdef _WIN32
+
+static size_t page_bytes(void) {
+    SYSTEM_INFO about;
+    GetSystemInfo(&about);
+    return about.dwPageSize;
+}
+
+static unsigned char *map_between_guards(size_t mapped, size_t page) {
+    unsigned char *mapping = VirtualAlloc(NULL, mapped, MEM_RESERVE, PAGE_NOACCESS);
+    if (!mapping || mapped == 2 * page) return mapping;
+    return VirtualAlloc(mapping + page, mapped - 2 * page, MEM_COMMIT, PAGE_READWRITE) ? mapping : NULL;
+}
+
+static void unmap(unsigned char *mapping, size_t mapped) {
+    (void)mapped;
+    VirtualFree(mapping, 0, MEM_RELEASE);
+}
+
+#else
+
+static size_t page_bytes(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static unsigned char *map_between_guards(size_t mapped, size_t page) {
+    unsigned char *mapping = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping == MAP_FAILED) return NULL;
+    return mprotect(mapping + page, mapped - 2 * page, PROT_READ | PROT_WRITE) == 0 ? mapping : NULL;
+}
+
+static void unmap(unsigned char *mapping, size_t mapped) {
+    munmap(mapping, mapped);
+}
+
+#endif
 
 guarded guarded_make(size_t bytes, picture_side side) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t page = page_bytes();
     const size_t inside = (bytes + page - 1) / page * page;
     guarded memory = {NULL, NULL, bytes, inside + 2 * page};
-    memory.mapping = mmap(NULL, memory.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory.mapping == MAP_FAILED || mprotect(memory.mapping + page, inside, PROT_READ | PROT_WRITE) != 0) {
+    memory.mapping = map_between_guards(memory.mapped, page);
+    if (!memory.mapping) {
         perror("guarded memory");
         exit(1);
     }
@@ -22,7 +63,7 @@ guarded guarded_make(size_t bytes, picture_side side) {
 }
 
 void guarded_free(guarded *memory) {
-    if (memory->mapping) munmap(memory->mapping, memory->mapped);
+    if (memory->mapping) unmap(memory->mapping, memory->mapped);
     memset(memory, 0, sizeof *memory);
 }
 

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from yoloq.serve.cli import add_serve
+
 _TOOLCHAIN = {
     "quantize": "turn a trained model into an INT8 package for a chip",
     "evaluate": "measure the accuracy of a package or an ONNX model",
@@ -171,6 +173,7 @@ _OWN: dict[str, Callable[[argparse._SubParsersAction], None]] = {
     "detect": _add_detect,
     "info": _add_info,
     "bench": _add_bench,
+    "serve": add_serve,
 }
 
 

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+using System;
+using System.Net;
+using System.Threading;
+using YoloQ.Modbus;
+using YoloQ.WinForms.Model;
+
+namespace YoloQ.WinForms.Inspection
+{
+    public enum PlcState
+    {
+        Off,
+        /// <summary>Switched on, but nobody is at the other end.</summary>
+        Waiting,
+        Connected
+    }
+
+    /// <summary>
+    /// Keeps a <see cref="PlcLink"/> as the settings want it. Thread-safe, and nothing waits for the network: links are
+    /// made and ended on the thread pool.
+    /// </summary>
+    public sealed class PlcService : IDisposable
+    {
+        private readonly Journal _log;
+        private readonly Action _trigger;
+        private readonly Action _acknowledge;
+        private readonly object _changing = new object();
+        private PlcSettings _wanted = new PlcSettings();
+        private PlcSettings _current = new PlcSettings();
+        private volatile PlcLink _link;
+        private volatile string _problem;
+        private bool _ended;
+        private LinkState _state = LinkState.Idle;
+        private long _triggers;
+
+        /// <param name="trigger">the PLC wants a picture; on a thread of the link's</param>
+        /// <param name="acknowledge">the PLC has reset the error; likewise</param>
+        public PlcService(Journal log, Action trigger, Action acknowledge)
+        {
+            _log = log;
+            _trigger = trigger;
+            _acknowledge = acknowledge;
+        }
+
+        public PlcState State
+        {
+            get
+            {
+                PlcLink link = _link;
+                bool wanted = Volatile.Read(ref _wanted).Enabled;
+                return link != null && link.Connected ? PlcState.Connected : wanted ? PlcState.Waiting : PlcState.Off;
+            }
+        }
+
+        /// <summary>Why there is no connection; null if there is one, or none is wanted.</summary>
+        public string LastError
+        {
+            get
+            {
+                PlcLink link = _link;
+                return _problem ?? (link == null ? null : link.LastError);
+            }
+        }
+
+        /// <summary>How often the PLC has asked for a picture.</summary>
+        public long Triggers
+        {
+            get { return Interlocked.Read(ref _triggers); }
+        }
+
+        public void Configure(PlcSettings settings)
+        {
+            PlcSettings wanted = settings.Copy();
+            if (!Same(wanted, Volatile.Read(ref _wanted)))
+            {
+                Volatile.Write(ref _wanted, wanted);
+                ThreadPool.QueueUserWorkItem(state => Reconcile());
+            }
+        }
+
+        /// <summary>Tells the PLC about one inspected picture.</summary>
+        public void Publish(InspectedFrame frame, int classCount)
+        {
+            PlcLink link = _link;
+            if (link == null)
+            {
+                return;
+            }
+            var counts = new int[classCount];
+            for (int i = 0; i < frame.Count; i++)
+            {
+                if (frame.Found[i].ClassId >= 0 && frame.Found[i].ClassId < classCount)
+                {
+                    counts[frame.Found[i].ClassId]++;
+                }
+            }
+            link.Publish(new InspectionResult
+            {
+                Sequence = frame.Sequence,
+                Ok = frame.Verdict.Ok,
+                CountsPerClass = counts,
+                Best = frame.Count == 0 ? null : BestOf(frame.Found[0]),
+                LatencyMilliseconds = frame.TotalMs
+            });
+        }
+
+        /// <summary>Tells the PLC that there is no judgement, and why (<see cref="LinkError"/>).</summary>
+        public void PublishError(int error)
+        {
+            PlcLink link = _link;
+            if (link != null)
+            {
+                link.Publish(new InspectionResult { Error = error });
+            }
+        }
+
+        /// <summary>Tells the PLC what the station does.</summary>
+        public void SetState(bool running, bool triggered, bool fault)
+        {
+            // a fault does not refuse triggers: each is answered with its error, and the first that works ends the fault
+            LinkState state = !running ? LinkState.Idle : triggered ? LinkState.Ready : fault ? LinkState.Alarm : LinkState.Running;
+            lock (_log)
+            {
+                if (state == _state)
+                {
+                    return;
+                }
+                _state = state;
+            }
+            Tell(_link, state);
+        }
+
+        public void Dispose()
+        {
+            lock (_changing)
+            {
+                _ended = true;
+                End();
+            }
+        }
+
+        private void Reconcile()
+        {
+            lock (_changing)
+            {
+                PlcSettings wanted = Volatile.Read(ref _wanted);
+                if (_ended || Same(wanted, _current))
+                {
+                    return;
+                }
+                End();
+                _current = wanted;
+                _problem = null;
+                if (!wanted.Enabled)
+                {
+                    return;
+                }
+                try
+                {
+                    Begin(wanted);
+                }
+                catch (Exception error) // a taken port, a wrong address: the line runs without the PLC and says so
+                {
+                    _problem = error.Message;
+                    _log.Add(Severity.Error, "log.plc_failed", error.Message);
+                }
+            }
+        }
+
+        private void Begin(PlcSettings wanted)
+        {
+            var options = new PlcLinkOptions { Unit = (byte)wanted.Unit };
+            PlcLink link = wanted.Server
+                ? PlcLink.Serve(new IPEndPoint(AddressOf(wanted.Host), wanted.Port), options)
+                : PlcLink.Connect(wanted.Host, wanted.Port, options);
+            link.Triggered += (sender, e) =>
+            {
+                Interlocked.Increment(ref _triggers);
+                _trigger();
+            };
+            link.ErrorReset += (sender, e) => _acknowledge();
+            link.ConnectedChanged += (sender, e) =>
+                _log.Add(link.Connected ? Severity.Good : Severity.Warning, link.Connected ? "log.plc_on" : "log.plc_off");
+            try
+            {
+                link.Start();
+            }
+            catch
+            {
+                link.Dispose();
+                throw;
+            }
+            Tell(link, _state);
+            _link = link;
+            _log.Add(Severity.Info, wanted.Server ? "log.plc_serving" : "log.plc_connecting", wanted.Host, wanted.Port);
+        }
+
+        private void End()
+        {
+            PlcLink link = _link;
+            _link = null;
+            if (link != null)
+            {
+                link.Dispose();
+            }
+        }
+
+        private static void Tell(PlcLink link, LinkState state)
+        {
+            if (link != null)
+            {
+                link.SetState(state, state == LinkState.Alarm ? LinkError.Detector : LinkError.None);
+            }
+        }
+
+        private static BestDetection BestOf(Detection found)
+        {
+            return new BestDetection
+            {
+                ClassId = found.ClassId,
+                Score = found.Score,
+                X = found.CenterX,
+                Y = found.CenterY,
+                Width = found.Width,
+                Height = found.Height,
+                AngleDegrees = (float)(found.Angle * 180 / Math.PI)
+            };
+        }
+
+        private static IPAddress AddressOf(string host)
+        {
+            IPAddress address;
+            return IPAddress.TryParse(host, out address) ? address : Dns.GetHostAddresses(host)[0];
+        }
+
+        private static bool Same(PlcSettings a, PlcSettings b)
+        {
+            return a.Enabled == b.Enabled && a.Server == b.Server && a.Host == b.Host && a.Port == b.Port && a.Unit == b.Unit;
+        }
+    }
+}

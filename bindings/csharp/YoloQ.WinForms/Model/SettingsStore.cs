@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+using System;
+using System.IO;
+
+namespace YoloQ.WinForms.Model
+{
+    /// <summary>Keeps <see cref="AppSettings"/> in a JSON file. A damaged file never stops the start.</summary>
+    public sealed class SettingsStore
+    {
+        private readonly string _path;
+
+        /// <param name="path">null: settings.json in the user's application-data folder.</param>
+        public SettingsStore(string path = null)
+        {
+            _path = path ?? DefaultPath();
+        }
+
+        public string FilePath
+        {
+            get { return _path; }
+        }
+
+        /// <summary>Why the last <see cref="Load"/> fell back to defaults; null if it did not.</summary>
+        public string Problem { get; private set; }
+
+        public static string DefaultPath()
+        {
+            string folder = Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData);
+            return Path.Combine(folder, "YoloQ", "WinForms", "settings.json");
+        }
+
+        /// <summary>The settings; the defaults if there is no file, or if it cannot be read: then it is kept as *.damaged.</summary>
+        public AppSettings Load()
+        {
+            Problem = null;
+            AppSettings settings = null;
+            try
+            {
+                if (File.Exists(_path))
+                {
+                    settings = JsonFile.Read<AppSettings>(_path);
+                }
+            }
+            catch (Exception error) // whatever is wrong with a settings file, the line must start
+            {
+                Problem = error.Message;
+            }
+            if (Problem != null)
+            {
+                SetAside();
+            }
+            settings = settings ?? new AppSettings();
+            settings.Normalize();
+            return settings;
+        }
+
+        /// <summary>Writes the settings beside the old ones and renames. Throws IOException and the like.</summary>
+        public void Save(AppSettings settings)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(_path)));
+            JsonFile.Write(_path, JsonFile.ToBytes(settings));
+        }
+
+        private void SetAside()
+        {
+            try
+            {
+                JsonFile.Rename(_path, _path + ".damaged");
+            }
+            catch (Exception error) when (error is IOException || error is UnauthorizedAccessException)
+            {
+                Problem += " " + error.Message;
+            }
+        }
+    }
+}
