@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -108,6 +110,17 @@ def test_pictures_without_objects_give_a_package_but_no_promise(world: World, tm
     result = yoloq_quantize.quantize(tmp_path / "silent.onnx", world.folder / "calib", tmp_path / "p.yoloq")
     assert any("the loss is not measured: the float model finds nothing" in text for text in result.warnings)
     assert result.steps[-1].detail["judged_by"] == "nothing"
+
+
+def test_a_target_with_one_scale_per_tensor_is_not_prescaled(world: World, tmp_path: Path) -> None:
+    targets = importlib.resources.files("yoloq_quantize") / "targets" / "cpu.toml"
+    plain = tmp_path / "plain.toml"
+    plain.write_text(re.sub(r"(?m)^prescale = true.*$", "", targets.read_text(encoding="utf-8")))
+    manifest, _ = quantize(world, tmp_path / "p.yoloq", recipe="fast", target=plain)
+    assert [step["step"] for step in manifest["quantization"]["steps"]] == ["calibrate"]
+    assert "per tensor" in manifest["quantization"]["activations"]
+    with pytest.raises(QuantizeError, match="has one scale per activation; leave out the step prescale"):
+        quantize(world, tmp_path / "q.yoloq", recipe="fast", target=plain, steps_on=["prescale"])
 
 
 def test_one_picture_is_enough_to_go_on(world: World, tmp_path: Path) -> None:

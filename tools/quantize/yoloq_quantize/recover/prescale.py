@@ -29,6 +29,7 @@ from yoloq_quantize.subject import Subject
 
 CHANNEL_WISE = ("Concat", "Split", "MaxPool", "Resize")  # hand channels on, each by itself
 SMALLEST = 1 / 256  # of the loudest channel's factor: what calibration hardly saw may be louder elsewhere
+FEW = 2  # pictures: as many know half of what a channel reaches
 ZERO_STEP = 4  # of the zero points that are tried
 
 
@@ -42,17 +43,17 @@ class Scaled:
 
 def prescale(subject: Subject, placement: Placement) -> Scaled:
     """Scales every group of `placement` that can be; the new graph must be placed anew. All calibration pictures are
-    read once."""
+    read once; the fewer they are, the more the factors are drawn towards 1."""
     work = _Work(subject, placement)
     groups = [group for group in placement.groups if work.can_scale(group)]
     names = [name for group in groups for name in group]
     if not names:
         return Scaled(subject, ())
     lows, highs = _extremes(subject, names)
-    vectors = {}
+    vectors, trust = {}, len(subject.pictures) / (len(subject.pictures) + FEW)
     for group in groups:
         low, high = (np.concatenate([found[name] for name in group]) for found in (lows, highs))
-        factors = channel_factors(low, high, subject.target.activations)
+        factors = channel_factors(low, high, subject.target.activations) ** trust
         ends = np.cumsum([len(lows[name]) for name in group])[:-1]
         vectors.update(zip(group, np.split(factors, ends), strict=True))
     return Scaled(replace(subject, graph=_Rewrite(work, vectors).graph), tuple(names))
