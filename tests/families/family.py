@@ -152,7 +152,7 @@ def screens_family() -> Family:
 
 
 def fasteners_family(form: str) -> Family:
-    """YOLO26n, the demo model; 1,000 validation pictures of other seeds than any of the demo's."""
+    """YOLO26n, the demo model; 500 validation pictures of other seeds than any of the demo's."""
     model = ROOT / "models" / f"fasteners-yolo26n-{form}.onnx"
     folder = CACHE / "fasteners"
     write_split(folder, "val", fasteners.sample, fasteners.SEED, fasteners.COUNT, jpeg=92)
