@@ -71,7 +71,8 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is stop:  # a command that has a handler of its own may want to keep it
+            signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str) -> None:
