@@ -14,6 +14,8 @@ from mixed_subject import SIDE, make_plan, make_subject
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.mixed.cost import RATES, CostModel, rates_of
 from yoloq_quantize.mixed.plans import int8_share, part_of
+from yoloq_quantize.place import place
+from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, Subject
 from yoloq_quantize.summary import multiply_adds
@@ -45,6 +47,19 @@ def test_a_float_node_among_integers_makes_conversions(planned: tuple[Subject, P
     part = part_of(subject, plan, set(plan.placement.weighted) - {"score_0"})
     # Box branch and deep layer read the same tensor quantised.
     assert model.converted(part) == {"merge.y.a": (SIDE // 8) ** 2 * 8}
+
+
+def test_a_scale_for_each_channel_costs_what_float_readers_get_back(planned: tuple[Subject, Plan]) -> None:
+    """The Mul before a quantisation is the convolution's; the one that undoes it for a float reader is a conversion."""
+    subject, plan = planned
+    scaled = prescale(subject, plan.placement)
+    assert len(scaled.values) == len(plan.placement.edges) > 0
+    placement = place(scaled.subject.graph, subject.target.place, subject.head)
+    models = [CostModel(one.graph, rates_of(subject.target)) for one in (subject, scaled.subject)]
+    before, after = models[0].features(plan.placement), models[1].features(placement)
+    assert {name: after[name] for name in before} == before
+    given_back = {node.inputs[0].name for node in scaled.subject.graph.graph if node.name.endswith("/unscaled/Mul")}
+    assert set(models[1].converted(placement)) - set(models[0].converted(plan.placement)) == given_back == {"right"}
 
 
 def test_float_costs_more_by_the_targets_rates(planned: tuple[Subject, Plan]) -> None:

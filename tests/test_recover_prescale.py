@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from yoloq_quantize.calibrate import calibrate
+from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, HeadOutput
 from yoloq_quantize.params import find_params
 from yoloq_quantize.pictures import PictureStream
@@ -197,6 +198,14 @@ def test_pictures_stacked_side_by_side_keep_one_scale(stream: PictureStream) -> 
     text = TEXT.replace("Concat <axis: int = 1> (left, right, sum)", "Concat <axis: int = 2> (left, right, sum)")
     model = toy(text, channels=WIDTH // 2)
     assert scaled(subject_of(model, stream))[1] == ("d",)
+
+
+def test_numbers_that_run_over_are_refused_by_name(stream: PictureStream) -> None:
+    model = toy()
+    bias = model.graph.initializers["ba"]
+    bias.const_value = ir.tensor(np.full(WIDTH, np.inf, np.float32), name="ba")
+    with pytest.raises(QuantizeError, match="the model computes NaN or infinity at '"):
+        scaled(subject_of(model, stream))
 
 
 def test_factors_by_hand() -> None:

@@ -15,6 +15,8 @@ import onnx_ir as ir
 from yoloq_quantize.head import Head
 from yoloq_quantize.scheme import PlaceScheme
 
+MOVES = ("Concat", "Split", "Slice", "MaxPool", "Resize", "Transpose")  # hand numbers on unchanged
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -144,6 +146,20 @@ class _Walk:
         one, other = self._root(one), self._root(other)
         if one is not other:
             self.parents[one] = other
+
+
+def stored_values(graph: ir.Graph, placement: Placement) -> tuple[set[ir.Value], set[ir.Value]]:
+    """Values that exist as integers: those with a pair, and those that operators which move numbers make of them."""
+    quantised = {(edge.node, edge.index) for edges in placement.edges.values() for edge in edges}
+    paired: set[ir.Value] = set()
+    passed: set[ir.Value] = set()
+    for node in graph:
+        paired |= {value for value in node.outputs if value.name in placement.edges}
+        if node.op_type in MOVES:
+            sources = [i for i, value in enumerate(node.inputs) if value is not None and value.producer() is not None]
+            if sources and all((node.name, i) in quantised or node.inputs[i] in passed for i in sources):
+                passed |= set(node.outputs)
+    return paired, passed
 
 
 def is_quantised_input(value: ir.Value) -> bool:

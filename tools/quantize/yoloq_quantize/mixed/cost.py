@@ -17,11 +17,11 @@ import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.place import Placement
+from yoloq_quantize.place import MOVES, Placement, stored_values
 from yoloq_quantize.scheme import Target
 
 FUSED = ("Sigmoid", "HardSigmoid", "HardSwish", "Relu", "LeakyRelu", "Clip", "Tanh", "Softplus", "Mish", "Swish")
-MOVES = ("Concat", "Split", "Slice", "MaxPool", "Resize", "Add", "Transpose")
+MOVES_OR_ADDS = (*MOVES, "Add")
 RATES = ("mac", "depthwise", "byte", "activation", "node")
 
 
@@ -60,7 +60,7 @@ class CostModel:
         self.rates = rates
         self._graph = model.graph
         self._values = [value for node in model.graph for value in node.outputs]
-        self._nodes = [node for node in model.graph if node.op_type == "Conv" or node.op_type in MOVES]
+        self._nodes = [node for node in model.graph if node.op_type == "Conv" or node.op_type in MOVES_OR_ADDS]
 
     def time(self, placement: Placement) -> float:
         """Nanoseconds of everything that depends on the placement."""
@@ -81,7 +81,7 @@ class CostModel:
         found = {}
         for value in self._values:
             if value in passed:
-                kept = all(u.node.name in weighted or u.node.op_type in MOVES for u in value.uses())
+                kept = all(u.node.name in weighted or u.node.op_type in MOVES_OR_ADDS for u in value.uses())
             elif value in paired:
                 kept = all((use.node.name, use.idx) in quantised for use in value.uses())
             else:
@@ -109,20 +109,6 @@ class CostModel:
             byte=read + written,
             activation=elements(output) if activation else 0,
         )
-
-
-def stored_values(graph: ir.Graph, placement: Placement) -> tuple[set[ir.Value], set[ir.Value]]:
-    """Values that exist as integers: those with a pair, and those that operators which move numbers make of them."""
-    quantised = {(edge.node, edge.index) for edges in placement.edges.values() for edge in edges}
-    paired: set[ir.Value] = set()
-    passed: set[ir.Value] = set()
-    for node in graph:
-        paired |= {value for value in node.outputs if value.name in placement.edges}
-        if node.op_type in MOVES and node.op_type != "Add":
-            sources = [i for i, value in enumerate(node.inputs) if value is not None and value.producer() is not None]
-            if sources and all((node.name, i) in quantised or node.inputs[i] in passed for i in sources):
-                passed |= set(node.outputs)
-    return paired, passed
 
 
 def elements(value: ir.Value) -> int:

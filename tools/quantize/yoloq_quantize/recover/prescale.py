@@ -14,14 +14,13 @@ float gets the factors back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from yoloq_quantize.mixed.cost import stored_values
-from yoloq_quantize.place import Placement
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.place import Placement, stored_values
 from yoloq_quantize.recover.equalize import scaled_inputs
 from yoloq_quantize.recover.twins import reduced
 from yoloq_quantize.scheme import ActivationScheme
@@ -84,6 +83,9 @@ def _extremes(subject: Subject, names: list[str]) -> tuple[dict[str, np.ndarray]
     sums: list[np.ndarray] = []
     for picture in subject.progress(subject.pictures, "channels"):
         values = [array.reshape(-1).astype(np.float64) for array in runner.run(picture).values()]
+        for name, value in zip(names * 2, values, strict=True):
+            if not np.isfinite(value).all():
+                raise QuantizeError(f"the model computes NaN or infinity at {name!r}; it cannot be quantised")
         sums = [one + value for one, value in zip(sums, values, strict=True)] if sums else values
     means = [one / len(subject.pictures) for one in sums]
     return dict(zip(names, means[: len(names)], strict=True)), dict(zip(names, means[len(names) :], strict=True))
@@ -150,22 +152,26 @@ class _Rewrite:
     """Puts the vectors of the groups' values into a copy of the graph."""
 
     def __init__(self, work: _Work, vectors: dict[str, np.ndarray]) -> None:
-        self.work, self.vectors, self.graph = work, vectors, work.graph.clone()
+        self.work, self.graph = work, work.graph.clone()
+        self.known: dict[str, np.ndarray | None] = dict(vectors)
         self.nodes = {node.name: node for node in self.graph.graph}
         self.mine = {value.name: value for node in self.graph.graph for value in node.outputs}
         for name in vectors:
             self._divide(name)
-        for value in self._passed():
-            self._give_back(value)
-        for name in work.placement.weighted:
-            self._multiply(name)
+        for node in work.graph.graph:
+            for value in node.outputs:
+                if value.name in work.passed and self.carried(value) is not None:
+                    self._give_back(value)
+            if node.name in work.weighted:
+                self._multiply(node)
 
     def carried(self, value: ir.Value) -> np.ndarray | None:
         """The vector [C] that a value of the original graph is divided by; None if it is not."""
-        if value.name in self.vectors:
-            return self.vectors[value.name]
-        if value.name not in self.work.passed:
-            return None
+        if value.name not in self.known:
+            self.known[value.name] = self._handed_on(value) if value.name in self.work.passed else None
+        return self.known[value.name]
+
+    def _handed_on(self, value: ir.Value) -> np.ndarray | None:
         node = value.producer()
         parts = [self.carried(source) for source in (node.inputs if node.op_type == "Concat" else node.inputs[:1])]
         if any(part is None for part in parts):
@@ -175,16 +181,9 @@ class _Rewrite:
         sizes = [int(output.shape[1]) for output in node.outputs]
         return np.split(parts[0], np.cumsum(sizes)[:-1])[list(node.outputs).index(value)]
 
-    def _passed(self) -> Iterator[ir.Value]:
-        """Of the original graph: values made of scaled ones."""
-        for node in self.work.graph.graph:
-            for value in node.outputs:
-                if value.name in self.work.passed and self.carried(value) is not None:
-                    yield value
-
     def _divide(self, name: str) -> None:
         """What reads the value quantised reads it divided."""
-        scaled = self._times(name, 1 / self.vectors[name], "scaled")
+        scaled = self._times(name, 1 / self.known[name], "scaled")
         for edge in self.work.placement.edges[name]:
             self.nodes[edge.node].replace_input_with(edge.index, scaled)
 
@@ -200,14 +199,12 @@ class _Rewrite:
             for name, index in readers:
                 self.nodes[name].replace_input_with(index, whole)
 
-    def _multiply(self, name: str) -> None:
-        """The weights of a convolution that reads a scaled value."""
-        node = self.nodes[name]
-        source = next(each for each in self.work.graph.graph if each.name == name).inputs[0]
-        vector = self.carried(source)
+    def _multiply(self, node: ir.Node) -> None:
+        """The weights of a convolution, a node of the original graph, if it reads a scaled value."""
+        vector = self.carried(node.inputs[0])
         if vector is not None:
             weight = scaled_inputs(node.inputs[1].const_value.numpy(), vector)
-            node.replace_input_with(1, self._constant(f"{name}/prescaled", weight))
+            self.nodes[node.name].replace_input_with(1, self._constant(f"{node.name}/prescaled", weight))
 
     def _times(self, name: str, vector: np.ndarray, suffix: str) -> ir.Value:
         value = self.mine[name]
