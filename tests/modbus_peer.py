@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peers for the Modbus tests: frames by hand, and a PLC played by pymodbus."""
+"""Peers for the Modbus tests: frames by hand, a server that answers as it is told, a PLC played by pymodbus."""
 
 from __future__ import annotations
 
@@ -127,3 +127,44 @@ class Plc:
             self.writes.append((address, count))
         elif function == 3:
             current[:300] = self.words
+
+
+class Scripted:
+    """A server whose answers the test makes: answer(connection, transaction, pdu) for each request."""
+
+    def __init__(self, answer: Callable[[socket.socket, int, bytes], None], port: int = 0):
+        self._answer = answer
+        self._listener = socket.create_server((HOST, port))
+        self.port = self._listener.getsockname()[1]
+        self.connections = 0
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Scripted:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._open:
+            connection.close()
+        self._thread.join(5)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(connection)
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        try:
+            while True:
+                transaction, _, pdu = receive(connection)
+                self._answer(connection, transaction, pdu)
+        except OSError:
+            pass

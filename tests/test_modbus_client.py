@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from modbus_csharp import RUNTIMES, Program
-from modbus_peer import HOST, Plc, frame, free_port, receive, receive_exactly, wait_for
+from modbus_peer import HOST, Plc, Scripted, frame, free_port, receive_exactly, wait_for
 from yoloq.serve.map import AT, CONTROL
 
 
@@ -41,47 +40,6 @@ def test_all_functions(runtime: str) -> None:
         assert ask("f3 0 126").startswith("error ArgumentOutOfRangeException")
         assert ask("f3 65535 2").startswith("error ArgumentOutOfRangeException")
         assert ask("about 0 0") == "ok True 0"
-
-
-class Scripted:
-    """A server whose answers the test makes: answer(connection, transaction, pdu) for each request."""
-
-    def __init__(self, answer: Callable[[socket.socket, int, bytes], None], port: int = 0):
-        self._answer = answer
-        self._listener = socket.create_server((HOST, port))
-        self.port = self._listener.getsockname()[1]
-        self.connections = 0
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Scripted:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            connection.close()
-        self._thread.join(5)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open.append(connection)
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        try:
-            while True:
-                transaction, _, pdu = receive(connection)
-                self._answer(connection, transaction, pdu)
-        except OSError:
-            pass
 
 
 def value(pdu: bytes) -> bytes:

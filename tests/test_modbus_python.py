@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from modbus_csharp import Program
-from modbus_peer import HOST, Plc, ask, client, dial, frame, free_port, is_closed, receive, wait_for
+from modbus_peer import HOST, Plc, Scripted, ask, client, dial, frame, free_port, is_closed, receive, wait_for
 from yoloq.errors import InvalidArgument
 from yoloq.serve.bank import Bank
 from yoloq.serve.handshake import Rules
@@ -251,6 +251,20 @@ def test_client_tells_what_the_plc_refuses() -> None:
         link.stop()
 
 
+@pytest.mark.parametrize("answer", ["030400010002", "0300", "030c" + "0001" * 6])
+def test_client_takes_no_answer_of_another_length(answer: str) -> None:
+    """Else a trigger in it would count as seen, and be lost."""
+
+    def reply(connection: socket.socket, transaction: int, pdu: bytes) -> None:
+        connection.sendall(frame(bytes.fromhex(answer), transaction))
+
+    with Scripted(reply) as plc:
+        link = connecting(plc.port)
+        wait_for(lambda: "registers instead of 4" in (link._mirror.error or ""))
+        assert not link.connected and link.next_trigger(0.05) is None
+        link.stop()
+
+
 # ------------------------------------------------------------------------------------------------ the two as peers
 
 
@@ -265,7 +279,7 @@ def test_csharp_client_and_python_server(port: int, runtime: str) -> None:
 
 
 def test_python_client_and_csharp_link() -> None:
-    """Both keep the same map: what the one says as a client, the other shows in its place."""
+    """What the C# server refuses, the Python client tells."""
     with Program("coreclr", "server") as program:
         link = connecting(int(program.until("listening")), results=0, control=CONTROL)
         wait_for(lambda: "exception 2" in (link._mirror.error or ""))  # results are not for peers to write there

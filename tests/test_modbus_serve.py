@@ -385,12 +385,24 @@ def test_a_trigger_takes_the_newest_and_skips_the_rest(folder: Path) -> None:
 
 
 def test_a_folder_that_goes_and_comes(folder: Path) -> None:
+    put(folder, "before.png")
     source = FolderSource(folder, existing=False)
     away = folder.rename(folder.with_name("away"))
     assert source.take(0.05, newest=False) is None
     away.rename(folder)
     put(folder, "a.png")
     assert source.take(2, newest=False).name == "a.png"
+    assert source.take(0.05, newest=False) is None  # what was there before does not come again
+
+
+def test_files_that_vanish_hide_no_others(folder: Path) -> None:
+    """A link to nowhere is listed but not there, as a file is that was taken away in that moment."""
+    for number in range(6):
+        (folder / f"{number}-gone.png").symlink_to(folder / "nowhere")
+        put(folder, f"{number}.png")
+    source = FolderSource(folder, existing=True)
+    assert {source.take(1, newest=False).name for _ in range(6)} == {f"{number}.png" for number in range(6)}
+    assert source.take(0.05, newest=False) is None
 
 
 def test_a_source_that_is_none() -> None:
@@ -453,6 +465,7 @@ def test_bad_usage_is_one_line(arguments: str, message: str, capsys: pytest.Capt
     [
         (["--ng", "scrach", "--modbus", "0"], "names 'scrach', which is no class of this package: bolt, nut, washer"),
         (["--plc", "127.0.0.1", "--control-at", "50"], "--control-at lies within the results"),
+        (["--modbus", "0", "--picture-timeout", "10"], "--picture-timeout must be below --inspection-timeout"),
     ],
 )
 def test_errors_are_one_line(

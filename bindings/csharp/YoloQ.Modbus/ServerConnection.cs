@@ -54,7 +54,7 @@ namespace YoloQ.Modbus
             get { return clock.ElapsedMilliseconds - Interlocked.Read(ref lastRequest); }
         }
 
-        /// <summary>It has been told to end.</summary>
+        /// <summary>It has been told to end, or ends by itself.</summary>
         internal bool Closing
         {
             get { return stopping; }
@@ -99,6 +99,7 @@ namespace YoloQ.Modbus
             }
             finally
             {
+                stopping = true;
                 socket.Close();
                 server.Forget(this);
             }

@@ -45,6 +45,14 @@ namespace YoloQ.Tests
                 () => Given.Demo.DetectBatch(new[] { Given.View }, new DetectSettings { ScoreThreshold = 7 }), "score_threshold");
         }
 
+        public static void ABufferThatBecameTooSmallIsDropped()
+        {
+            var pool = new BufferPool();
+            Detection[] largest = null;
+            for (int length = 1; length <= 100; ++length) pool.Return(largest = pool.Rent(length)); // more than it keeps
+            Check.True(ReferenceEquals(largest, pool.Rent(100)), "the largest is used again");
+        }
+
         public static void Disposed()
         {
             Detector detector = Given.Dummy();

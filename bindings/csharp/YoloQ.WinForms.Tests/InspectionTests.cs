@@ -234,7 +234,7 @@ namespace YoloQ.WinForms.Tests
             string folder = Path.Combine(Path.GetTempPath(), "yoloq-ng-" + Guid.NewGuid().ToString("N"));
             Directory.CreateDirectory(folder);
             File.WriteAllText(Path.Combine(folder, "ng_20250101_000000_000_000001.png.part"), "cut off");
-            File.WriteAllText(Path.Combine(folder, "keep.txt"), "somebody else's");
+            File.WriteAllText(Path.Combine(folder, "ng_keep.txt"), "somebody else's");
             var names = new[] { "bolt", "划痕" };
             var context = new InspectionContext("m", names, new RuleBook(new Rule[0], names), 0.25f, 0.7f);
             var journal = new Journal();
@@ -253,10 +253,10 @@ namespace YoloQ.WinForms.Tests
             string[] files = Directory.GetFiles(folder).Select(Path.GetFileName).OrderBy(name => name, StringComparer.Ordinal).ToArray();
             long bytes = files.Sum(name => new FileInfo(Path.Combine(folder, name)).Length);
             Check.True(bytes <= Limit && bytes > Limit / 2, "within the limit, and using it: " + bytes);
-            string[] stems = files.Where(name => name.StartsWith("ng_", StringComparison.Ordinal)).Select(Path.GetFileNameWithoutExtension).ToArray();
+            string[] stems = files.Where(name => name != "ng_keep.txt").Select(Path.GetFileNameWithoutExtension).ToArray();
             Check.Equal("ng_20260102_030417_000_000012", stems.Last());
             Check.True(stems.GroupBy(stem => stem).All(group => group.Count() == 2), "picture and JSON of each");
-            Check.True(files.Contains("keep.txt") && !files.Any(name => name.EndsWith(".part", StringComparison.Ordinal)), "only ours go");
+            Check.True(files.Contains("ng_keep.txt") && !files.Any(name => name.EndsWith(".part", StringComparison.Ordinal)), "only ours go");
             NgRecord record = JsonFile.Read<NgRecord>(Path.Combine(folder, stems.Last() + ".json"));
             Check.Equal("零件.png|划痕|0.5|1,2,3,4", string.Join("|", record.Source, record.Detections[0].ClassName, record.Detections[0].Score,
                 string.Join(",", record.Detections[0].Box)));

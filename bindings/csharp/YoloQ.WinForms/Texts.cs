@@ -176,12 +176,6 @@ namespace YoloQ.WinForms
             get { return _chinese; }
         }
 
-        /// <summary>All keys.</summary>
-        public static IEnumerable<string> Keys
-        {
-            get { return Places.Keys; }
-        }
-
         /// <param name="language">"en", "zh", or anything else for the system's</param>
         public static void Use(string language)
         {

@@ -16,7 +16,11 @@ namespace YoloQ
         {
             lock (_free)
             {
-                if (_free.Count > 0 && _free.Peek().Length >= length) return _free.Pop();
+                if (_free.Count > 0)
+                {
+                    Detection[] buffer = _free.Pop();
+                    if (buffer.Length >= length) return buffer; // one that became too small is dropped
+                }
             }
             return new Detection[length];
         }

@@ -36,16 +36,15 @@ namespace YoloQ
             {
                 if (_closed) throw new ObjectDisposedException(typeof(Detector).FullName);
                 if (cancellation.IsCancellationRequested) return Task.FromCanceled<DetectionResult>(cancellation);
-                _jobs.Enqueue(job);
-                if (_idle >= _jobs.Count || _threads == _most)
+                bool enough = _idle > _jobs.Count || _threads == _most;
+                if (!enough)
                 {
-                    Monitor.Pulse(_lock);
-                }
-                else
-                {
-                    ++_threads;
+                    // First: if the system refuses, the caller learns it, and no job stays that reads the picture later.
                     new Thread(Work) { IsBackground = true, Name = "YoloQ detection" }.Start();
+                    ++_threads;
                 }
+                _jobs.Enqueue(job);
+                if (enough) Monitor.Pulse(_lock);
             }
             job.Watch(); // outside: a token that is cancelled already calls back here
             return job.Task;

@@ -33,8 +33,8 @@ namespace YoloQ
         }
     }
 
-    /// <summary>The native library. Every member may be used from any thread; every member but Log loads the library, and
-    /// throws NativeLibraryException if it cannot be used.</summary>
+    /// <summary>The native library. Every member may be used from any thread, and loads the library (Log: when a handler is
+    /// added); NativeLibraryException if it cannot be used.</summary>
     public static class Library
     {
         /// <summary>The native library's version, such as "0.1.0".</summary>
@@ -64,8 +64,8 @@ namespace YoloQ
         }
 
         /// <summary>The library's log lines. Handlers run on the thread that logs, often a native one, also several at once:
-        /// return soon, and use Control.BeginInvoke rather than Invoke. Exceptions of a handler are reported to
-        /// System.Diagnostics.Trace and go no further. The first handler loads the library.</summary>
+        /// return soon, dispose no detector there, and use Control.BeginInvoke rather than Invoke. Exceptions of a handler are
+        /// reported to System.Diagnostics.Trace and go no further.</summary>
         public static event EventHandler<LogEventArgs> Log
         {
             add { LogRelay.Add(value); }
@@ -76,6 +76,7 @@ namespace YoloQ
         /// library is looked for in the file named by the environment variable YOLOQ_LIBRARY or else beside YoloQ.Net.dll and the
         /// program, there also in runtimes/win-x64/native (linux-x64), and in the folders of the program's NuGet packages.</summary>
         /// <param name="path">the file yoloq.dll (libyoloq.so); its other files lie beside it</param>
+        /// <exception cref="InvalidOperationException">another file is loaded already</exception>
         public static void Load(string path)
         {
             if (path == null) throw new ArgumentNullException("path");

@@ -72,7 +72,19 @@ namespace YoloQ.WinForms.Inspection
                 job = _spare.Pop();
                 job.Settings = _settings;
             }
-            job.Frame.CopyFrom(frame);
+            try
+            {
+                job.Frame.CopyFrom(frame);
+            }
+            catch (OutOfMemoryException error)
+            {
+                lock (_gate)
+                {
+                    _spare.Push(job);
+                }
+                Failed(error);
+                return false;
+            }
             job.Context = context;
             lock (_gate)
             {
@@ -132,9 +144,14 @@ namespace YoloQ.WinForms.Inspection
             }
             catch (Exception error) // disk full, folder gone, GDI+ refusing: the line goes on without the picture
             {
-                Interlocked.Increment(ref _dropped);
-                _log.Add(Severity.Error, "log.ng_failed", error.Message);
+                Failed(error);
             }
+        }
+
+        private void Failed(Exception error)
+        {
+            Interlocked.Increment(ref _dropped);
+            _log.Add(Severity.Error, "log.ng_failed", error.Message);
         }
 
         private string Write(Job job)
@@ -145,16 +162,37 @@ namespace YoloQ.WinForms.Inspection
             string stem = NgFolder.Stem(frame.Time, frame.Sequence);
             string picture = stem + "." + settings.Format;
             string part = Path.Combine(settings.Folder, picture + ".part");
-            frame.Pixels.View.Save(part, settings.Format == "jpg" ? ImageFormat.Jpeg : ImageFormat.Png);
             var record = NgRecord.Of(frame, job.Context);
             record.Picture = picture;
             byte[] json = JsonFile.ToBytes(record);
-            long bytes = new FileInfo(part).Length + json.Length;
-            _folder.MakeRoom(settings.LimitBytes, bytes);
-            JsonFile.Write(Path.Combine(settings.Folder, stem + ".json"), json);
-            JsonFile.Rename(part, Path.Combine(settings.Folder, picture));
-            _folder.Added(stem, bytes);
+            try
+            {
+                frame.Pixels.View.Save(part, settings.Format == "jpg" ? ImageFormat.Jpeg : ImageFormat.Png);
+                long bytes = new FileInfo(part).Length + json.Length;
+                _folder.MakeRoom(settings.LimitBytes, bytes);
+                JsonFile.Write(Path.Combine(settings.Folder, stem + ".json"), json);
+                JsonFile.Rename(part, Path.Combine(settings.Folder, picture));
+                _folder.Added(stem, bytes);
+            }
+            catch
+            {
+                Discard(part);
+                throw;
+            }
             return picture;
+        }
+
+        /// <summary>Or a full disk would fill up with cut-off pictures that no limit counts.</summary>
+        private static void Discard(string part)
+        {
+            try
+            {
+                File.Delete(part);
+            }
+            catch (Exception error) when (error is IOException || error is UnauthorizedAccessException)
+            {
+                // the next start removes it; the log says why the picture was not written
+            }
         }
 
         private sealed class StoreSettings
@@ -176,7 +214,7 @@ namespace YoloQ.WinForms.Inspection
     /// <summary>Knows which files in a folder are ours, and removes the oldest when they become too many.</summary>
     internal sealed class NgFolder
     {
-        private const string Pattern = "ng_*";
+        private const string Pattern = "ng_????????_??????_???_??????*"; // as Stem makes them
         private string _folder;
         private readonly Queue<KeyValuePair<string, long>> _files = new Queue<KeyValuePair<string, long>>();
         private long _total;

@@ -63,6 +63,7 @@ namespace YoloQ.WinForms.Inspection
             long size = 4L * width * height;
             if (size > _capacity)
             {
+                Width = Height = 0; // empty, should there be no memory for it
                 Free();
                 _memory = Marshal.AllocHGlobal(new IntPtr(size));
                 _capacity = size;

@@ -25,10 +25,10 @@ namespace YoloQ.WinForms.Inspection
         private readonly Action _trigger;
         private readonly Action _acknowledge;
         private readonly object _changing = new object();
+        private readonly object _telling = new object(); // the link and the state it was told go together
         private PlcSettings _wanted = new PlcSettings();
         private PlcSettings _current = new PlcSettings();
         private volatile PlcLink _link;
-        private volatile string _problem;
         private bool _ended;
         private LinkState _state = LinkState.Idle;
         private long _triggers;
@@ -49,16 +49,6 @@ namespace YoloQ.WinForms.Inspection
                 PlcLink link = _link;
                 bool wanted = Volatile.Read(ref _wanted).Enabled;
                 return link != null && link.Connected ? PlcState.Connected : wanted ? PlcState.Waiting : PlcState.Off;
-            }
-        }
-
-        /// <summary>Why there is no connection; null if there is one, or none is wanted.</summary>
-        public string LastError
-        {
-            get
-            {
-                PlcLink link = _link;
-                return _problem ?? (link == null ? null : link.LastError);
             }
         }
 
@@ -119,15 +109,14 @@ namespace YoloQ.WinForms.Inspection
         {
             // a fault does not refuse triggers: each is answered with its error, and the first that works ends the fault
             LinkState state = !running ? LinkState.Idle : triggered ? LinkState.Ready : fault ? LinkState.Alarm : LinkState.Running;
-            lock (_log)
+            lock (_telling)
             {
-                if (state == _state)
+                if (state != _state)
                 {
-                    return;
+                    _state = state;
+                    Tell(_link, state);
                 }
-                _state = state;
             }
-            Tell(_link, state);
         }
 
         public void Dispose()
@@ -150,7 +139,6 @@ namespace YoloQ.WinForms.Inspection
                 }
                 End();
                 _current = wanted;
-                _problem = null;
                 if (!wanted.Enabled)
                 {
                     return;
@@ -161,7 +149,6 @@ namespace YoloQ.WinForms.Inspection
                 }
                 catch (Exception error) // a taken port, a wrong address: the line runs without the PLC and says so
                 {
-                    _problem = error.Message;
                     _log.Add(Severity.Error, "log.plc_failed", error.Message);
                 }
             }
@@ -190,8 +177,11 @@ namespace YoloQ.WinForms.Inspection
                 link.Dispose();
                 throw;
             }
-            Tell(link, _state);
-            _link = link;
+            lock (_telling)
+            {
+                _link = link;
+                Tell(link, _state);
+            }
             _log.Add(Severity.Info, wanted.Server ? "log.plc_serving" : "log.plc_connecting", wanted.Host, wanted.Port);
         }
 

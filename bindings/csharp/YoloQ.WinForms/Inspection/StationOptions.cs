@@ -34,7 +34,7 @@ namespace YoloQ.WinForms.Inspection
         public bool Triggered { get; private set; }
         public IReadOnlyList<Rule> Rules { get; private set; }
 
-        /// <summary>true if a picture judged under the other options might be judged otherwise now.</summary>
+        /// <summary>true if any picture is judged as under the other options.</summary>
         public bool JudgesLike(StationOptions other)
         {
             return ScoreThreshold == other.ScoreThreshold && IouThreshold == other.IouThreshold && SameRules(other);

@@ -31,14 +31,6 @@ namespace YoloQ.WinForms.Model
             }
         }
 
-        public void Clear()
-        {
-            lock (_gate)
-            {
-                _count = 0;
-            }
-        }
-
         /// <summary>Copies the values, the oldest first, into an array of at least Capacity; returns how many there are.</summary>
         public int CopyTo(float[] into)
         {

@@ -15,15 +15,10 @@ namespace YoloQ.WinForms.Model
             _path = path ?? DefaultPath();
         }
 
-        public string FilePath
-        {
-            get { return _path; }
-        }
-
         /// <summary>Why the last <see cref="Load"/> fell back to defaults; null if it did not.</summary>
         public string Problem { get; private set; }
 
-        public static string DefaultPath()
+        private static string DefaultPath()
         {
             string folder = Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData);
             return Path.Combine(folder, "YoloQ", "WinForms", "settings.json");

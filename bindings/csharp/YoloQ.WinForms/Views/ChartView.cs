@@ -91,16 +91,14 @@ namespace YoloQ.WinForms.Views
             }
             _area[0] = new PointF(_line[0].X, plot.Bottom);
             _area[n + 1] = new PointF(plot.Right, plot.Bottom);
-            SmoothingMode before = g.SmoothingMode;
-            g.SmoothingMode = SmoothingMode.AntiAlias;
             Color color = _color();
             using (var brush = new SolidBrush(Color.FromArgb(45, color)))
             using (var pen = new Pen(color, Math.Max(1.5f, Theme.Px(2) * 0.8f)) { LineJoin = LineJoin.Round })
+            using (new Smoothing(g))
             {
                 g.FillPolygon(brush, _area);
                 g.DrawLines(pen, _line);
             }
-            g.SmoothingMode = before;
         }
 
         private string Spread()

@@ -8,17 +8,14 @@ using System.Windows.Forms;
 namespace YoloQ.WinForms.Views
 {
     /// <summary>A switch with its text at the right.</summary>
-    public sealed class Toggle : FlatControl
+    public sealed class Toggle : FocusControl
     {
         private readonly string _key;
         private bool _checked;
 
-        public Toggle(string name, string key)
+        public Toggle(string name, string key) : base(name)
         {
-            Name = name;
             _key = key;
-            SetStyle(ControlStyles.Selectable, true);
-            TabStop = true;
             Cursor = Cursors.Hand;
             Size = new Size(Theme.Px(200), Theme.Px(28));
         }
@@ -242,17 +239,14 @@ namespace YoloQ.WinForms.Views
     }
 
     /// <summary>One of several texts: a button that opens a menu.</summary>
-    public sealed class Choice : FlatControl
+    public sealed class Choice : FocusControl
     {
         private readonly List<KeyValuePair<string, string>> _items = new List<KeyValuePair<string, string>>();
         private string _value = "";
         private bool _hover;
 
-        public Choice(string name)
+        public Choice(string name) : base(name)
         {
-            Name = name;
-            SetStyle(ControlStyles.Selectable, true);
-            TabStop = true;
             Cursor = Cursors.Hand;
             Size = new Size(Theme.Px(200), Theme.Px(30));
         }

@@ -17,7 +17,7 @@ namespace YoloQ.WinForms.Views
     }
 
     /// <summary>A flat button with an icon, a text, or both. Space and Enter press it when it has the focus.</summary>
-    public sealed class FlatButton : FlatControl, IButtonControl
+    public sealed class FlatButton : FocusControl, IButtonControl
     {
         private readonly string _key;
         private bool _hover, _down;
@@ -26,14 +26,11 @@ namespace YoloQ.WinForms.Views
         private bool _on;
 
         /// <param name="key">of the text; "" for an icon alone</param>
-        public FlatButton(string name, string key, Glyph icon = Glyph.None, ButtonKind kind = ButtonKind.Normal)
+        public FlatButton(string name, string key, Glyph icon = Glyph.None, ButtonKind kind = ButtonKind.Normal) : base(name)
         {
-            Name = name;
             _key = key;
             _glyph = icon;
             _kind = kind;
-            SetStyle(ControlStyles.Selectable, true);
-            TabStop = true;
             Cursor = Cursors.Hand;
             Size = new Size(Theme.Px(32), Theme.Px(32));
             UpdateText();
@@ -167,24 +164,6 @@ namespace YoloQ.WinForms.Views
                 PerformClick();
             }
             base.OnKeyDown(e);
-        }
-
-        protected override void OnEnabledChanged(EventArgs e)
-        {
-            base.OnEnabledChanged(e);
-            Invalidate();
-        }
-
-        protected override void OnGotFocus(EventArgs e)
-        {
-            base.OnGotFocus(e);
-            Invalidate();
-        }
-
-        protected override void OnLostFocus(EventArgs e)
-        {
-            base.OnLostFocus(e);
-            Invalidate();
         }
 
         private void Colors(out Color ground, out Color ink)

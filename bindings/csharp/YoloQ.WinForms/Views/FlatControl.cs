@@ -87,11 +87,9 @@ namespace YoloQ.WinForms.Views
         {
             using (GraphicsPath path = Round(where, radius))
             using (var brush = new SolidBrush(color))
+            using (new Smoothing(g))
             {
-                SmoothingMode before = g.SmoothingMode;
-                g.SmoothingMode = SmoothingMode.AntiAlias;
                 g.FillPath(brush, path);
-                g.SmoothingMode = before;
             }
         }
 
@@ -100,32 +98,30 @@ namespace YoloQ.WinForms.Views
             where = new Rectangle(where.X, where.Y, where.Width - 1, where.Height - 1);
             using (GraphicsPath path = Round(where, radius))
             using (var pen = new Pen(color))
+            using (new Smoothing(g))
             {
-                SmoothingMode before = g.SmoothingMode;
-                g.SmoothingMode = SmoothingMode.AntiAlias;
                 g.DrawPath(pen, path);
-                g.SmoothingMode = before;
             }
         }
 
         /// <summary>A round lamp; a soft ring shows that it is lit.</summary>
         public static void DrawLamp(Graphics g, Rectangle where, Color color, bool lit)
         {
-            SmoothingMode before = g.SmoothingMode;
-            g.SmoothingMode = SmoothingMode.AntiAlias;
-            if (lit)
+            using (new Smoothing(g))
             {
-                using (var halo = new SolidBrush(Color.FromArgb(60, color)))
+                if (lit)
                 {
-                    g.FillEllipse(halo, where);
+                    using (var halo = new SolidBrush(Color.FromArgb(60, color)))
+                    {
+                        g.FillEllipse(halo, where);
+                    }
+                }
+                where.Inflate(-where.Width / 5, -where.Height / 5);
+                using (var brush = new SolidBrush(color))
+                {
+                    g.FillEllipse(brush, where);
                 }
             }
-            where.Inflate(-where.Width / 5, -where.Height / 5);
-            using (var brush = new SolidBrush(color))
-            {
-                g.FillEllipse(brush, where);
-            }
-            g.SmoothingMode = before;
         }
 
         private static GraphicsPath Round(Rectangle where, int radius)
@@ -138,6 +134,54 @@ namespace YoloQ.WinForms.Views
             path.AddArc(where.X, where.Bottom - d, d, d, 90, 90);
             path.CloseFigure();
             return path;
+        }
+    }
+
+    /// <summary>A control that takes the focus, and is drawn anew when that or whether it is enabled changes.</summary>
+    public abstract class FocusControl : FlatControl
+    {
+        protected FocusControl(string name)
+        {
+            Name = name;
+            SetStyle(ControlStyles.Selectable, true);
+            TabStop = true;
+        }
+
+        protected override void OnEnabledChanged(EventArgs e)
+        {
+            base.OnEnabledChanged(e);
+            Invalidate();
+        }
+
+        protected override void OnGotFocus(EventArgs e)
+        {
+            base.OnGotFocus(e);
+            Invalidate();
+        }
+
+        protected override void OnLostFocus(EventArgs e)
+        {
+            base.OnLostFocus(e);
+            Invalidate();
+        }
+    }
+
+    /// <summary>Rounds off what is drawn until it is disposed.</summary>
+    public struct Smoothing : IDisposable
+    {
+        private readonly Graphics _g;
+        private readonly SmoothingMode _before;
+
+        public Smoothing(Graphics g)
+        {
+            _g = g;
+            _before = g.SmoothingMode;
+            g.SmoothingMode = SmoothingMode.AntiAlias;
+        }
+
+        public void Dispose()
+        {
+            _g.SmoothingMode = _before;
         }
     }
 

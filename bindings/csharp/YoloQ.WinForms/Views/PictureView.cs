@@ -14,6 +14,9 @@ namespace YoloQ.WinForms.Views
     {
         private const float MaxZoom = 32;
         private const int MaxLabels = 60; // more would hide the picture, and take long to draw
+        private readonly string[] _labels = new string[MaxLabels];
+        private readonly Rectangle[] _boxes = new Rectangle[MaxLabels]; // empty: not in sight
+        private readonly Rectangle[] _places = new Rectangle[MaxLabels];
         private InspectedFrame _frame;
         private IReadOnlyList<string> _names = StationStatus.NoNames;
         private bool _fit = true;
@@ -119,8 +122,9 @@ namespace YoloQ.WinForms.Views
             DrawPicture(g);
             for (int i = _frame.Count - 1; i >= 0; i--) // the surest last, on top
             {
-                DrawBox(g, ref _frame.Found[i], i < MaxLabels);
+                DrawBox(g, ref _frame.Found[i]);
             }
+            DrawLabels(g);
             if (_frame.Error != null)
             {
                 DrawNote(g, _frame.Error, Theme.Warn, Color.Black);
@@ -150,15 +154,15 @@ namespace YoloQ.WinForms.Views
             g.PixelOffsetMode = PixelOffsetMode.Default;
         }
 
-        private void DrawBox(Graphics g, ref Detection found, bool labelled)
+        private void DrawBox(Graphics g, ref Detection found)
         {
             PointF a = ToScreen(found.X1, found.Y1), b = ToScreen(found.X2, found.Y2);
-            if (b.X < 0 || b.Y < 0 || a.X > Width || a.Y > Height)
+            if (!InSight(a, b))
             {
                 return;
             }
             bool blamed = _frame.Verdict.IsBlamed(found.ClassId);
-            Color color = blamed ? Theme.Bad : Theme.ClassColor(found.ClassId);
+            Color color = ColorOf(ref found);
             if (found.Angle == 0)
             {
                 DrawUpright(g, a, b, color, blamed);
@@ -167,10 +171,16 @@ namespace YoloQ.WinForms.Views
             {
                 DrawTurned(g, Corners(a, b, found.Angle), color, blamed);
             }
-            if (labelled)
-            {
-                DrawLabel(g, ref found, a, b, color);
-            }
+        }
+
+        private bool InSight(PointF a, PointF b)
+        {
+            return b.X >= 0 && b.Y >= 0 && a.X <= Width && a.Y <= Height;
+        }
+
+        private Color ColorOf(ref Detection found)
+        {
+            return _frame.Verdict.IsBlamed(found.ClassId) ? Theme.Bad : Theme.ClassColor(found.ClassId);
         }
 
         private static void DrawUpright(Graphics g, PointF a, PointF b, Color color, bool blamed)
@@ -191,37 +201,73 @@ namespace YoloQ.WinForms.Views
 
         private static void DrawTurned(Graphics g, PointF[] corners, Color color, bool blamed)
         {
-            SmoothingMode before = g.SmoothingMode;
-            g.SmoothingMode = SmoothingMode.AntiAlias;
-            if (blamed)
+            using (new Smoothing(g))
             {
-                using (var glow = new Pen(Color.FromArgb(90, color), Theme.Px(6)) { LineJoin = LineJoin.Round })
+                if (blamed)
                 {
-                    g.DrawPolygon(glow, corners);
+                    using (var glow = new Pen(Color.FromArgb(90, color), Theme.Px(6)) { LineJoin = LineJoin.Round })
+                    {
+                        g.DrawPolygon(glow, corners);
+                    }
+                }
+                using (var pen = new Pen(color, Theme.Px(2)) { LineJoin = LineJoin.Round })
+                {
+                    g.DrawPolygon(pen, corners);
                 }
             }
-            using (var pen = new Pen(color, Theme.Px(2)) { LineJoin = LineJoin.Round })
-            {
-                g.DrawPolygon(pen, corners);
-            }
-            g.SmoothingMode = before;
         }
 
-        private void DrawLabel(Graphics g, ref Detection found, PointF a, PointF b, Color color)
+        /// <summary>On top of all boxes. The surest chooses its place first and, where there is no room, lies on top.</summary>
+        private void DrawLabels(Graphics g)
+        {
+            Font font = Theme.Font(12, true);
+            PointF from = ToScreen(0, 0), to = ToScreen(_frame.Pixels.Width, _frame.Pixels.Height);
+            var picture = Rectangle.Round(RectangleF.FromLTRB(from.X, from.Y, to.X, to.Y));
+            picture.Intersect(new Rectangle(0, 0, Width, Height));
+            int count = Math.Min(_frame.Count, MaxLabels);
+            for (int i = 0; i < count; i++)
+            {
+                _boxes[i] = Outline(ref _frame.Found[i]);
+            }
+            for (int i = 0; i < count; i++)
+            {
+                _places[i] = Rectangle.Empty;
+                if (!_boxes[i].IsEmpty)
+                {
+                    _labels[i] = LabelOf(ref _frame.Found[i]);
+                    var size = new Size(Measure(g, _labels[i], font).Width + Theme.Px(10), Theme.Px(19));
+                    _places[i] = LabelPlaces.Find(i, _boxes, count, size, picture, _places);
+                }
+            }
+            for (int i = count - 1; i >= 0; i--)
+            {
+                if (!_places[i].IsEmpty)
+                {
+                    using (var brush = new SolidBrush(ColorOf(ref _frame.Found[i])))
+                    {
+                        g.FillRectangle(brush, _places[i]);
+                    }
+                    DrawText(g, _labels[i], font, _places[i], Theme.OnColor, Align.Center);
+                }
+            }
+        }
+
+        private string LabelOf(ref Detection found)
         {
             string name = found.ClassId >= 0 && found.ClassId < _names.Count ? _names[found.ClassId] : found.ClassId.ToString();
-            string text = name + " " + found.Score.ToString("0.00", CultureInfo.InvariantCulture);
-            Font font = Theme.Font(12, true);
-            Size size = Measure(g, text, font);
-            int height = Theme.Px(19), width = size.Width + Theme.Px(10);
-            int x = Math.Max(0, Math.Min(Width - width, (int)a.X - Theme.Px(1)));
-            int y = a.Y >= height ? (int)a.Y - height : (int)Math.Min(Height - height, b.Y); // above, or below at the edge
-            var label = new Rectangle(x, y, width, height);
-            using (var brush = new SolidBrush(color))
+            return name + " " + found.Score.ToString("0.00", CultureInfo.InvariantCulture);
+        }
+
+        private Rectangle Outline(ref Detection found)
+        {
+            PointF a = ToScreen(found.X1, found.Y1), b = ToScreen(found.X2, found.Y2);
+            if (!InSight(a, b))
             {
-                g.FillRectangle(brush, label);
+                return Rectangle.Empty;
             }
-            DrawText(g, text, font, label, Theme.OnColor, Align.Center);
+            var box = Rectangle.Round(RectangleF.FromLTRB(a.X, a.Y, b.X, b.Y));
+            box.Inflate(Theme.Px(1), 0); // half the pen at the sides, so that a label is flush with it
+            return box;
         }
 
         private void DrawNote(Graphics g, string text, Color ground, Color ink)

@@ -7,22 +7,19 @@ using System.Windows.Forms;
 namespace YoloQ.WinForms.Views
 {
     /// <summary>A threshold: name and value above, the track below. Mouse, wheel and arrow keys move it.</summary>
-    public sealed class Slider : FlatControl
+    public sealed class Slider : FocusControl
     {
         private string _key;
         private readonly float _low, _high;
         private float _value;
         private bool _dragging;
 
-        public Slider(string name, string key, float low, float high)
+        public Slider(string name, string key, float low, float high) : base(name)
         {
-            Name = name;
             _key = key;
             _low = low;
             _high = high;
             _value = low;
-            SetStyle(ControlStyles.Selectable, true);
-            TabStop = true;
             Dock = DockStyle.Fill;
         }
 
@@ -129,24 +126,6 @@ namespace YoloQ.WinForms.Views
             {
                 Nudge(e.KeyCode == Keys.Left ? -0.01f : 0.01f);
             }
-        }
-
-        protected override void OnEnabledChanged(EventArgs e)
-        {
-            base.OnEnabledChanged(e);
-            Invalidate();
-        }
-
-        protected override void OnGotFocus(EventArgs e)
-        {
-            base.OnGotFocus(e);
-            Invalidate();
-        }
-
-        protected override void OnLostFocus(EventArgs e)
-        {
-            base.OnLostFocus(e);
-            Invalidate();
         }
 
         private void Nudge(float by)

@@ -57,7 +57,8 @@ namespace YoloQ.Native
             lock (Lock)
             {
                 string full = Path.GetFullPath(path);
-                if (_ready && !string.Equals(full, _path, StringComparison.Ordinal))
+                var spelling = IsWindows ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
+                if (_ready && !string.Equals(full, _path, spelling))
                     throw new InvalidOperationException("the native library " + _path + " is loaded already: call "
                         + "Library.Load before anything else of YoloQ");
                 _chosen = full;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -16,6 +17,8 @@ class Journal:
     def __init__(self, as_json: bool):
         self._as_json = as_json
         self._lock = threading.Lock()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name that the output cannot encode stops nothing either
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def __call__(self, event: str, **values: Any) -> None:
         """One event; values that are None are left out."""
@@ -23,7 +26,7 @@ class Journal:
         told = {key: value for key, value in values.items() if value is not None}
         if self._as_json:
             stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            line = json.dumps({"time": stamp, "event": event, **told}, ensure_ascii=False, allow_nan=False)
+            line = json.dumps({"time": stamp, "event": event, **told}, allow_nan=False)
         else:
             details = "  ".join(f"{key}={_plain(value)}" for key, value in told.items())
             line = f"{now.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event:<10} {details}".rstrip()

@@ -52,6 +52,8 @@ class PlcMirror:
         if not self._client.connect():
             raise ConnectionError("cannot connect")
         asked = self._ask(self._client.read_holding_registers, self._control_at, count=CONTROL_COUNT).registers
+        if len(asked) != CONTROL_COUNT:
+            raise ModbusException(f"the PLC answered with {len(asked)} registers instead of {CONTROL_COUNT}")
         if asked != self._control:
             self._control = asked
             self._bank.write(CONTROL, asked, self)

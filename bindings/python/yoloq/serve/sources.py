@@ -62,7 +62,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, existing: bool):
         self._folder = folder
-        self._seen: dict[str, tuple[int, int]] = {} if existing else self._files()
+        self._seen: dict[str, tuple[int, int]] = {} if existing else self._files() or {}
         self.ended = False
 
     def take(self, wait_s: float, newest: bool) -> Picture | None:
@@ -77,20 +77,23 @@ class FolderSource:
     def close(self) -> None:
         pass
 
-    def _files(self) -> dict[str, tuple[int, int]]:
-        """Size and time of change of the pictures that are there."""
+    def _files(self) -> dict[str, tuple[int, int]] | None:
+        """Time of change and size of the pictures that are there; None: a share that is away now."""
         found = {}
         try:
             for path in self._folder.iterdir():
                 if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith("."):
-                    about = path.stat()
-                    found[path.name] = (about.st_mtime_ns, about.st_size)
-        except FileNotFoundError:  # a file that was taken away while we looked, or the folder: a share that comes back
-            pass
+                    with suppress(FileNotFoundError):  # taken away while we looked
+                        about = path.stat()
+                        found[path.name] = (about.st_mtime_ns, about.st_size)
+        except OSError:
+            return None
         return found
 
     def _look(self, newest: bool) -> Picture | None:
         files = self._files()
+        if files is None:
+            return None  # and nothing is forgotten: what was inspected does not come again with the share
         self._seen = {name: about for name, about in self._seen.items() if name in files}
         fresh = sorted((about, name) for name, about in files.items() if self._seen.get(name) != about)
         for (changed, size), name in reversed(fresh) if newest else fresh:
@@ -106,7 +109,8 @@ class FolderSource:
             self._seen[name] = (changed, size)
             if newest:
                 self._seen.update({other: about for about, other in fresh if about <= (changed, size)})
-            return Picture(pixels, "RGB", name, self._folder / name)
+            printable = name.encode("utf-8", "backslashreplace").decode()  # POSIX names are bytes, maybe no UTF-8
+            return Picture(pixels, "RGB", printable, self._folder / name)
         return None
 
 
