@@ -91,7 +91,7 @@ namespace YoloQ.Modbus
         /// <summary>A client has connected; raised on a thread of the server.</summary>
         public event EventHandler<ConnectionEventArgs> ConnectionOpened;
 
-        /// <summary>A client has gone; raised on a thread of the server.</summary>
+        /// <summary>A client goes; raised on a thread of the server before the client sees the connection closed.</summary>
         public event EventHandler<ConnectionEventArgs> ConnectionClosed;
 
         /// <summary>Listens. Does nothing if it listens already.</summary>
@@ -172,9 +172,13 @@ namespace YoloQ.Modbus
             Stop();
         }
 
-        internal void Forget(ServerConnection connection)
+        internal void Leaving(ServerConnection connection)
         {
             Raise(ConnectionClosed, connection);
+        }
+
+        internal void Forget(ServerConnection connection)
+        {
             lock (gate)  // last: Stop waits for those that are in the list
             {
                 connections.Remove(connection);

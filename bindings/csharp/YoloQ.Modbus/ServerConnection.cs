@@ -100,8 +100,15 @@ namespace YoloQ.Modbus
             finally
             {
                 stopping = true;
-                socket.Close();
-                server.Forget(this);
+                try
+                {
+                    server.Leaving(this);  // before the client can see the end: its bits have fallen by then
+                }
+                finally
+                {
+                    socket.Close();
+                    server.Forget(this);
+                }
             }
         }
 

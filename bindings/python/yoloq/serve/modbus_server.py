@@ -120,8 +120,8 @@ class ModbusServer:
             pass  # the connection ends, and no other
         finally:
             self._last_request.pop(writer, None)
+            self._on_change(writer)  # before the client can see the end: its bits have fallen by then
             writer.transport.abort()
-            self._on_change(writer)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         store = _Store(self._bank, writer)
