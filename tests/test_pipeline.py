@@ -42,8 +42,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     ("recipe", "steps"),
     [
         ("fast", ["prescale", "calibrate"]),
-        ("default", ["equalize", "prescale", "calibrate", "biases", "mixed"]),
-        ("best", ["equalize", "prescale", "calibrate", "ranges", "biases", "reconstruct", "mixed"]),
+        ("default", ["equalize", "prescale", "calibrate", "rounding", "biases", "mixed"]),
+        ("best", ["equalize", "prescale", "calibrate", "ranges", "rounding", "biases", "reconstruct", "mixed"]),
     ],
 )
 def test_a_recipe_is_done_twice_to_the_same_bytes(world: World, tmp_path: Path, recipe: str, steps: list[str]) -> None:

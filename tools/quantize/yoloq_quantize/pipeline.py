@@ -34,6 +34,7 @@ from yoloq_quantize.recover.bias import correct_biases
 from yoloq_quantize.recover.equalize import equalize
 from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.recover.ranges import search_ranges
+from yoloq_quantize.recover.rounding import round_together
 from yoloq_quantize.scheme import Target, load_target
 from yoloq_quantize.select.check import check_calibration
 from yoloq_quantize.subject import Plan, Progress, Subject, quantized
@@ -156,6 +157,8 @@ class _Job:
         self.step("calibrate", self._calibrate)
         if recipe.takes("ranges"):
             self.step("ranges", self._ranges)
+        if recipe.takes("rounding"):
+            self.step("rounding", self._rounding)
         if recipe.takes("biases"):
             self.step("biases", self._biases)
         if recipe.takes("reconstruct"):
@@ -266,6 +269,12 @@ class _Job:
         extremes = [(observed.minimum, observed.maximum) for observed in self.calibration.ranges]
         self.plan = search_ranges(self.subject, self.plan, extremes)
         return {"changed": sum(self.plan.params.activations[name] != params for name, params in before.items())}
+
+    def _rounding(self) -> dict[str, Any]:
+        before = self.plan.params.weights
+        self.plan = round_together(self.subject, self.plan)
+        after = self.plan.params.weights
+        return {"moved": sum(int((after[name].stored != old.stored).sum()) for name, old in before.items())}
 
     def _biases(self) -> dict[str, Any]:
         self.plan = correct_biases(self.subject, self.plan)

@@ -11,7 +11,7 @@ from importlib import resources
 from yoloq_quantize.errors import QuantizeError
 
 # In the order in which pipeline.py takes them.
-STEPS = ("swap", "equalize", "prescale", "ranges", "biases", "reconstruct", "mixed")
+STEPS = ("swap", "equalize", "prescale", "ranges", "rounding", "biases", "reconstruct", "mixed")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from yoloq_quantize.subject import Plan, Subject
 from yoloq_quantize.train.executor import Executor
 from yoloq_quantize.train.step import Step
 
-EDGE = 1e-3  # how far past the middle a weight starts that the plan rounds up against its nature
+EDGE = 1e-3  # how far past the middle a weight starts that lies in it and is rounded up
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -85,7 +85,9 @@ class WeightQuantizer(torch.nn.Module):
         low = low.clamp(limits[0], limits[1] - 1)
         place = (steps - low).clamp(0, 1)
         up = stored > low
-        place = torch.where((place > 0.5) == up, place, torch.where(up, 0.5 + EDGE, 0.5))
+        # One that is rounded against its nature starts as far on its side as it lies on the other: in the middle, the
+        # first step would turn all of them back.
+        place = torch.where((place > 0.5) == up, place, torch.where(up, (1 - place).clamp(min=0.5 + EDGE), 1 - place))
         self.register_buffer("scale", scale)
         self.register_buffer("low", low)
         self.place = Parameter(place)
