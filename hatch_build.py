@@ -15,6 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARIES = ("yoloq", "yoloq_cpu", "yoloq_dummy")
 INSTALLATION = "build/wheel"
+LICENCES = "share/doc/yoloq/third-party"
 
 
 class NativeLibraries(BuildHookInterface):
@@ -33,6 +34,8 @@ class NativeLibraries(BuildHookInterface):
             give_up(f"{', '.join(missing)} not in {stage}")
         for name in names:
             build_data["force_include"][str((stage / name).resolve())] = f"yoloq/lib/{name}"
+        for licence in sorted((stage.parent / LICENCES).glob("*.txt")):  # of what is compiled into the libraries
+            build_data["force_include"][str(licence)] = f"yoloq/lib/licences/{licence.name}"
         build_data["force_include"][str(root / "include" / "yoloq.h")] = "yoloq/yoloq.h"
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

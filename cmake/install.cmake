@@ -17,3 +17,13 @@ install(FILES ${CMAKE_BINARY_DIR}/yoloqConfig.cmake ${CMAKE_BINARY_DIR}/yoloqCon
 configure_file(cmake/yoloq.pc.in ${CMAKE_BINARY_DIR}/yoloq.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/yoloq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# What is compiled in, as Debian's packages tell its licences; for Windows tools/windows.py adds them.
+if(NOT WIN32)
+  set(parts nlohmann-json3-dev nlohmann-json libmbedtls-dev mbedtls libstdc++6 gcc-runtime)
+  while(parts)
+    list(POP_FRONT parts package name)
+    install(FILES /usr/share/doc/${package}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR}/third-party
+      RENAME ${name}.txt OPTIONAL)
+  endwhile()
+endif()

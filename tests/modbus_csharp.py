@@ -15,7 +15,7 @@ import dotnet  # noqa: E402
 
 RUNTIMES = ("mono", "coreclr")
 FOLDER = dotnet.WORK / "modbus"
-WAIT = 20.0  # s, for an answer that comes in milliseconds
+WAIT = 60.0  # s, for an answer that comes in milliseconds
 
 
 def build(runtime: str) -> Path:

@@ -59,13 +59,22 @@ def is_closed(peer: socket.socket, within: float) -> bool:
         return True
 
 
+def exchange_alone(port: int, pdu: bytes) -> bytes:
+    """A request on a connection of its own, which the server has closed when this returns."""
+    with dial(port) as peer:
+        answer = ask(peer, pdu)
+        peer.shutdown(socket.SHUT_WR)
+        assert is_closed(peer, 20)
+        return answer
+
+
 def client(port: int, timeout: float = 5.0) -> ModbusTcpClient:
     made = ModbusTcpClient(HOST, port=port, timeout=timeout, retries=0)
     assert made.connect()
     return made
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> object:
+def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> object:
     """What the condition returns as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -95,7 +104,7 @@ class Plc:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
-        assert ready.wait(10)
+        assert ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import yoloq
 from native_abi import BGR24, GRAY8, RGB24, Detector, ffi, load
 
 MakePackage = Callable[..., Path]
@@ -30,6 +31,19 @@ def prefix(build_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = tmp_path_factory.mktemp("install") / "first"
     must("cmake", "--install", build_dir, "--prefix", first)
     return first.rename(first.with_name("moved"))
+
+
+def test_licences_of_what_is_compiled_in(prefix: Path) -> None:
+    """Beside our own, those of OpenVINO, and in the wheel too."""
+    folder = prefix / "share" / "doc" / "yoloq"
+    words = {"nlohmann-json": "Niels Lohmann", "mbedtls": "Apache", "gcc-runtime": "Runtime Library Exception"}
+    wheel = Path(yoloq.__file__).parent / "lib" / "licences"
+    for name, word in words.items():
+        text = (folder / "third-party" / f"{name}.txt").read_text(encoding="utf-8")
+        assert word.lower() in " ".join(text.split()).lower(), name
+        assert (wheel / f"{name}.txt").read_text(encoding="utf-8") == text
+    assert {path.stem for path in wheel.iterdir()} == words.keys()
+    assert (folder / "LICENSE").exists() and (folder / "openvino" / "LICENSE").exists()
 
 
 def build_with_cmake(root: Path, prefix: Path, scratch: Path) -> Path:

@@ -17,7 +17,7 @@ from yoloq import cli
 from yoloq.serve import map as registers
 from yoloq.serve.bank import Bank
 from yoloq.serve.handshake import Handshake, Rules
-from yoloq.serve.inspection import Best, Inspection, LinkState
+from yoloq.serve.inspection import NO_TRIGGER, Best, Inspection, LinkState
 from yoloq.serve.map import AT, CONTROLS, STATUS
 
 
@@ -190,6 +190,23 @@ def test_no_result_in_time_is_an_error_and_the_late_one_is_dropped() -> None:
     assert line["part"] == 6 and line["inspected"] == 2 and line["error_total"] == 1 and line["ok_total"] == 1
 
 
+def test_a_result_of_the_clock_never_answers_a_trigger() -> None:
+    line = Line()
+    assert line.handshake.publish(Inspection(ok=True, trigger=NO_TRIGGER), 0)
+    assert line.bits() == {"ready", "valid", "ok"} and line["sequence"] == 1
+    line.control(1, "trigger", part=7)
+    before = list(line.bank.words)
+    assert not line.handshake.publish(Inspection(ok=True, counts=[5], trigger=NO_TRIGGER), 2)
+    assert line.bank.words == before and line.bits() == {"busy"}
+    assert line.handshake.publish(Inspection(ok=False, trigger=1), 3)
+    before = list(line.bank.words)
+    assert not line.handshake.publish(Inspection(ok=True, counts=[5], trigger=NO_TRIGGER), 4)  # not read yet
+    assert line.bank.words == before and line.bits() == {"valid", "ng"} and line["part"] == 7
+    line.control(5, "acknowledge")
+    assert line.handshake.publish(Inspection(ok=True, trigger=NO_TRIGGER), 6)
+    assert line.bits() == {"ready", "valid", "ok"} and line["sequence"] == 3 and line["unread_results"] == 0
+
+
 def test_without_acknowledgement_triggers_follow_each_other() -> None:
     line = Line(require_acknowledge=False)
     for number in (1, 2, 3):
@@ -231,7 +248,7 @@ def random_event(dice: random.Random) -> tuple[str, dict[str, object]]:
     if kind != "result":
         return kind, {}
     values: dict[str, object] = {"ok": dice.randrange(2), "error": dice.choice([0, 0, 0, 10])}
-    values["trigger"] = dice.choice([0, 0, 1, 2, 3, 5, 8])
+    values["trigger"] = dice.choice([0, 0, NO_TRIGGER, 1, 2, 3, 5, 8])
     values["sequence"] = dice.choice([0, 0, 0, 4000000000])
     if dice.random() < 0.7:
         values["counts"] = ",".join(str(dice.choice([0, 1, 7, 70000, -3])) for _ in range(dice.choice([1, 3, 64, 70])))

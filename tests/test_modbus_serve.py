@@ -20,18 +20,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 from pymodbus.client import ModbusTcpClient
 
 import yoloq
 from modbus_peer import HOST, Plc, client, wait_for
+from modbus_pictures import put
 from yoloq.cli import main
 from yoloq.errors import InvalidArgument
 from yoloq.files import read_picture
 from yoloq.result import Detection
 from yoloq.serve.map import AT, CONTROL
 from yoloq.serve.rules import broken, parse_rule
-from yoloq.serve.sources import FolderSource, open_source
+from yoloq.serve.sources import open_source
 
 NAMES = ["bolt", "nut", "washer"]
 
@@ -46,14 +46,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "图片"
     made.mkdir()
     return made
-
-
-def put(folder: Path, name: str, seed: int = 0) -> Path:
-    """A picture that appears at once."""
-    noise = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), np.uint8)
-    beside = folder / f".{name}"
-    PillowImage.fromarray(noise).save(beside, "PNG")
-    return beside.rename(folder / name)
 
 
 class Serve:
@@ -181,6 +173,24 @@ def test_at_a_set_rate_each_picture_once(folder: Path, serve: Callable[..., Serv
         with pytest.raises(queue.Empty):
             line.event("result", 0.3)
         assert words(plc)[AT["sequence"] + 1] == 6 and is_valid(plc)
+
+
+def test_a_trigger_beside_the_clock_gets_its_own_answer(make_dummy_package: Callable[..., Path], folder: Path) -> None:
+    """A picture that the clock took before the trigger came, and is still inspected, is no answer to it."""
+    package = make_dummy_package(name="slow", classes=NAMES, options={"dummy.delay_ms": "300"})
+    arguments = (package, "--source", folder, "--modbus", f"{HOST}:0", "--backend", "dummy", "--rate", 100)
+    with Serve(*arguments) as line, client(line.port) as plc:
+        for part in (1, 2, 3):
+            put(folder, f"clock{part}.png")
+            time.sleep(0.1)  # the clock has taken it
+            plc.write_registers(CONTROL, [1, 0, 0, part])
+            put(folder, f"asked{part}.png")
+            wait_for(lambda: is_valid(plc))
+            shown = words(plc)
+            while "part" not in (event := line.event("result")):
+                assert event["picture"].startswith("clock")
+            assert (event["part"], shown[AT["part"] + 1], shown[AT["sequence"] + 1]) == (part, part, event["sequence"])
+            plc.write_register(CONTROL, 2)
 
 
 def test_existing_pictures_on_demand(folder: Path, serve: Callable[..., Serve]) -> None:
@@ -362,54 +372,6 @@ def test_a_camera_gives_new_frames_and_comes_back() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
-
-
-def test_a_half_written_picture_waits(folder: Path) -> None:
-    source = FolderSource(folder, existing=False)
-    data = put(folder, ".whole.png").read_bytes()
-    path = folder / "slow.png"
-    path.write_bytes(data[: len(data) // 2])
-    assert source.take(0.1, newest=False) is None
-    path.write_bytes(data)
-    assert source.take(2, newest=False).name == "slow.png"
-    assert source.take(0.05, newest=False) is None
-
-
-def test_a_trigger_takes_the_newest_and_skips_the_rest(folder: Path) -> None:
-    source = FolderSource(folder, existing=False)
-    for number in range(3):
-        put(folder, f"{number}.png")
-        time.sleep(0.01)
-    assert source.take(1, newest=True).name == "2.png"
-    assert source.take(0.05, newest=True) is None
-
-
-def test_a_folder_that_goes_and_comes(folder: Path) -> None:
-    put(folder, "before.png")
-    source = FolderSource(folder, existing=False)
-    away = folder.rename(folder.with_name("away"))
-    assert source.take(0.05, newest=False) is None
-    away.rename(folder)
-    put(folder, "a.png")
-    assert source.take(2, newest=False).name == "a.png"
-    assert source.take(0.05, newest=False) is None  # what was there before does not come again
-
-
-def test_files_that_vanish_hide_no_others(folder: Path) -> None:
-    """A link to nowhere is listed but not there, as a file is that was taken away in that moment."""
-    for number in range(6):
-        (folder / f"{number}-gone.png").symlink_to(folder / "nowhere")
-        put(folder, f"{number}.png")
-    source = FolderSource(folder, existing=True)
-    assert {source.take(1, newest=False).name for _ in range(6)} == {f"{number}.png" for number in range(6)}
-    assert source.take(0.05, newest=False) is None
-
-
-def test_a_source_that_is_none() -> None:
-    with pytest.raises(yoloq.NotFound, match="no such source: /no/where"):
-        open_source("/no/where", existing=False)
-    with pytest.raises(yoloq.NotFound, match="cannot open camera 97"):
-        open_source("97", existing=False)
 
 
 def seen(*scores_of: tuple[int, float]) -> list[Detection]:

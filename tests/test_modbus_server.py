@@ -14,7 +14,7 @@ import pytest
 
 import modbus_csharp
 from modbus_csharp import RUNTIMES, Program
-from modbus_peer import ask, client, dial, frame, is_closed, receive, wait_for
+from modbus_peer import ask, client, dial, exchange_alone, frame, is_closed, receive, wait_for
 from yoloq.serve.map import AT
 
 READ_3 = struct.pack(">BHH", 3, 0, 3)
@@ -282,7 +282,10 @@ def test_no_reader_ever_sees_half_a_result(runtime: str) -> None:
         readers = [threading.Thread(target=read) for _ in range(4)]
         for reader in readers:
             reader.start()
-        print(program.ask("spin ms=1500", "answer"))
+        for _ in range(40):  # once, unless the machine is busy
+            print(program.ask("spin ms=1500", "answer"))
+            if failures or len(set(seen)) > 100:
+                break
         stop.set()
         for reader in readers:
             reader.join()
@@ -339,23 +342,16 @@ def test_a_connection_cut_in_mid_cycle(runtime: str) -> None:
 
 
 def test_a_connection_for_each_request(runtime: str) -> None:
-    """Bits fall when the connection that wrote them goes: pulses are enough."""
+    """Bits fall when the connection that wrote them goes, before its client can see that: pulses are enough."""
     with Program(runtime, "link", "reply=0") as program:
         port = int(program.until("listening"))
-        for number in range(1, 6):
-            write(port, struct.pack(">BHHBHHHH", 16, 128, 4, 8, 1, 0, 0, number))
+        for number in range(1, 101):
+            exchange_alone(port, struct.pack(">BHHBHHHH", 16, 128, 4, 8, 1, 0, 0, number))
+            assert exchange_alone(port, struct.pack(">BHH", 1, 0, 4)) == bytes([1, 1, 0])
             program.until(f"triggered {number} {number}")
-            wait_for(lambda: write(port, struct.pack(">BHH", 2, 0, 3))[2] & 4)
-            write(port, struct.pack(">BHH", 5, 1, 0xFF00))
-        assert write(port, struct.pack(">BHH", 3, AT["missed_triggers"], 2))[2:] == bytes(4)
-
-
-def write(port: int, pdu: bytes) -> bytes:
-    with dial(port) as peer:
-        answer = ask(peer, pdu)
-        peer.shutdown(socket.SHUT_WR)
-        assert is_closed(peer, 5)  # by the server: it has noticed
-        return answer
+            wait_for(lambda: exchange_alone(port, struct.pack(">BHH", 2, 0, 3))[2] & 4)
+            exchange_alone(port, struct.pack(">BHH", 5, 1, 0xFF00))
+        assert exchange_alone(port, struct.pack(">BHH", 3, AT["missed_triggers"], 2))[2:] == bytes(4)
 
 
 def test_timeouts_of_the_handshake(runtime: str) -> None:

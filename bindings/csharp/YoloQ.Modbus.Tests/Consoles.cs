@@ -145,8 +145,8 @@ namespace YoloQ.Modbus.Tests
                 link.ConnectedChanged += (sender, e) => Program.Say("connected");
                 link.HandlerFailed += (sender, e) => Program.Say("failed " + ((Exception)e.ExceptionObject).Message);
                 link.Start();
+                link.SetState(LinkState.Ready);  // before the test is told: its first trigger may come at once
                 Program.Say("listening " + (link.EndPoint == null ? 0 : link.EndPoint.Port));
-                link.SetState(LinkState.Ready);
                 string line;
                 while ((line = Console.In.ReadLine()) != null && line != "quit")
                 {

@@ -88,10 +88,18 @@ namespace YoloQ.Modbus
             Show();
         }
 
-        /// <summary>Shows a result. False: it answers a trigger that was given up, and is dropped.</summary>
+        /// <summary>Shows a result. False: it is dropped; it answers a trigger that was given up, or none while one is
+        /// answered.</summary>
         internal bool Publish(InspectionResult result, long now)
         {
-            if (result.Trigger != 0 && !(busy && result.Trigger == trigger))
+            if (result.Trigger == InspectionResult.NoTrigger)
+            {
+                if (busy || awaiting)
+                {
+                    return false;
+                }
+            }
+            else if (result.Trigger != 0 && !(busy && result.Trigger == trigger))
             {
                 words[ResultMap.UnreadResults] = Next(words[ResultMap.UnreadResults]);
                 Show();

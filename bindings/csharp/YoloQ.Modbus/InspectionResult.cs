@@ -82,12 +82,16 @@ namespace YoloQ.Modbus
     /// <summary>One inspection's result, as the PLC gets it. The link copies it; it may be changed after Publish.</summary>
     public sealed class InspectionResult
     {
+        /// <summary>As <see cref="Trigger"/>: this result answers no trigger. While one waits for its answer, or the
+        /// answer for its acknowledgement, it is not shown.</summary>
+        public const long NoTrigger = -1;
+
         /// <summary>The number of this result; its lower 32 bits are shown. 0, the default: the link counts by itself.</summary>
         public long Sequence { get; set; }
 
         /// <summary>The trigger that this answers, from <see cref="TriggeredEventArgs"/>: a result that comes after its
         /// trigger was given up is then dropped instead of answering the next one. 0, the default: the pending trigger,
-        /// or none.</summary>
+        /// or none. <see cref="NoTrigger"/>: the host inspected by itself.</summary>
         public long Trigger { get; set; }
 
         /// <summary>Good, or not.</summary>

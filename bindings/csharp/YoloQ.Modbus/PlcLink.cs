@@ -136,7 +136,8 @@ namespace YoloQ.Modbus
 
         /// <summary>Shows a result to the PLC, all of its registers at once. Returns at once, also without a connection.</summary>
         /// <param name="result">The result; it is copied.</param>
-        /// <returns>False: it answers a trigger that was already given up (inspection timeout) and is not shown.</returns>
+        /// <returns>False: it is not shown. It answers a trigger that was already given up (inspection timeout), or none
+        /// (<see cref="InspectionResult.NoTrigger"/>) while the PLC has one under way.</returns>
         public bool Publish(InspectionResult result)
         {
             if (result == null)

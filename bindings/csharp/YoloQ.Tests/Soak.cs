@@ -16,7 +16,9 @@ namespace YoloQ.Tests
             Given.Read(arguments[0]);
             int frames = int.Parse(arguments[1], CultureInfo.InvariantCulture);
             string backend = arguments[3];
-            using (var detector = new Detector(Given.Text(arguments[2]), new DetectorOptions { Backend = backend }))
+            // A minute: this is about memory, on a machine that may have other work.
+            var options = new DetectorOptions { Backend = backend, Timeout = TimeSpan.FromMinutes(1) };
+            using (var detector = new Detector(Given.Text(arguments[2]), options))
             {
                 var buffer = new Detection[detector.Info.MaxDetections];
                 Frames(detector, buffer, frames / 10);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System;
+using System.Collections.Generic;
 using System.Drawing;
 using System.IO;
 using System.Linq;
@@ -204,6 +205,82 @@ namespace YoloQ.WinForms.Tests
             }
             Check.True(!taken.WaitOne(50), "and none without");
             loop.End();
+        }
+
+        public static void ATriggerAtARateIsAPictureAtOnce()
+        {
+            var taken = new AutoResetEvent(false);
+            var loop = new InspectionLoop(() => taken.Set(), () => { }, error => { });
+            loop.SetPace(0.001, false);
+            loop.Begin();
+            loop.SetRunning(true);
+            Check.True(taken.WaitOne(5000), "the first of the clock");
+            Check.True(!taken.WaitOne(50), "the next comes much later");
+            Check.True(loop.Trigger() && taken.WaitOne(5000), "but the PLC's at once");
+            loop.End();
+        }
+    }
+
+    public static class StationTests
+    {
+        /// <summary>As a camera, which two cannot have at once.</summary>
+        private sealed class Camera : IFrameSource
+        {
+            private readonly Action _closed;
+
+            public Camera(Action closed)
+            {
+                _closed = closed;
+            }
+
+            public string Name
+            {
+                get { return "camera"; }
+            }
+
+            public bool IsStill
+            {
+                get { return false; }
+            }
+
+            public ReadResult Read(PixelBuffer into, int timeoutMs, out string name)
+            {
+                name = "";
+                return ReadResult.Nothing;
+            }
+
+            public void Dispose()
+            {
+                _closed();
+            }
+        }
+
+        public static void ASourceIsClosedBeforeTheNextIsOpened()
+        {
+            int open = 0, most = 0;
+            Func<IFrameSource> camera = () =>
+            {
+                most = Math.Max(most, ++open);
+                return new Camera(() => open--);
+            };
+            using (var station = new Station(new AppSettings()))
+            {
+                station.OpenSource(camera);
+                station.OpenSource(camera);
+                Check.True(SpinWait.SpinUntil(() => Logged(station, "log.source") == 1 && station.Status.SourceName == "camera", 10000), "the same in a row is one entry");
+                station.OpenSource(() => { throw new FrameSourceException("unplugged"); });
+                Check.True(SpinWait.SpinUntil(() => Logged(station, "log.source_failed") == 1, 10000), "it is said");
+                Check.Equal("", station.Status.SourceName);
+                Check.Equal(0, open);
+            }
+            Check.Equal(1, most);
+        }
+
+        private static int Logged(Station station, string key)
+        {
+            var entries = new List<JournalEntry>();
+            station.Log.CopyTo(entries);
+            return entries.Count(entry => entry.Key == key);
         }
     }
 

@@ -200,8 +200,8 @@ namespace YoloQ.WinForms.Tests
             settings.Rate = 12.5;
             settings.Rules.Add(new Rule { ClassName = "划痕", Comparison = Comparison.FewerThan, Count = 4, MinScore = 0.35f, Enabled = false });
             settings.Plc.Port = 15020;
-            store.Save(settings);
-            store.Save(settings); // over the first
+            Action<Exception> failed = error => { throw new InvalidOperationException("not saved", error); };
+            Check.True(store.Save(settings, failed).Wait(10000) && store.Save(settings, failed).Wait(10000), "over the first, too");
             AppSettings again = new SettingsStore(path).Load();
             Check.Equal("D:\\模型\\紧固件.yoloq|12.5|15020", again.PackagePath + "|" + again.Rate + "|" + again.Plc.Port);
             Rule rule = again.Rules.Single();

@@ -49,18 +49,37 @@ namespace YoloQ.WinForms.Automation
             {
                 string[] words = line.Split(new[] { ' ' }, 2);
                 string argument = words.Length > 1 ? words[1] : "";
-                string answer = "{}";
+                Func<string> answer = Nothing;
                 if (words[0] == "collect")
                 {
                     Collect(); // here: the window goes on reacting
                 }
-                else
+                else if (!OnWindow(() => answer = Answer(words[0], argument)))
                 {
-                    _form.Invoke((MethodInvoker)(() => answer = Answer(words[0], argument)));
+                    return;
                 }
-                _out.WriteLine(answer);
+                _out.WriteLine(answer());
                 _out.Flush();
             }
+        }
+
+        /// <summary>Runs it on the UI thread; false: the window has closed, and the program ends.</summary>
+        private bool OnWindow(MethodInvoker action)
+        {
+            try
+            {
+                _form.Invoke(action);
+                return true;
+            }
+            catch (InvalidOperationException)
+            {
+                return false;
+            }
+        }
+
+        private static string Nothing()
+        {
+            return "{}";
         }
 
         private static void Collect()
@@ -70,28 +89,32 @@ namespace YoloQ.WinForms.Automation
             GC.Collect();
         }
 
-        private string Answer(string command, string argument)
+        /// <summary>Collects what is asked for, on the UI thread; what is returned makes the JSON of it, which takes longer,
+        /// on another.</summary>
+        private Func<string> Answer(string command, string argument)
         {
             switch (command)
             {
                 case "describe":
-                    return Json(Describe());
+                    List<ControlFact> controls = Describe();
+                    return () => Json(controls);
                 case "status":
-                    return Json(Status());
+                    StatusFact status = Status();
+                    return () => Json(status);
                 case "reset-heartbeat":
                     _heartbeat.Reset();
-                    return "{}";
+                    return Nothing;
                 case "open-package":
                     _form.OpenPackage(argument);
-                    return "{}";
+                    return Nothing;
                 case "open-source":
                     _form.OpenSource(argument);
-                    return "{}";
+                    return Nothing;
                 case "quit":
                     _form.BeginInvoke((MethodInvoker)Quit);
-                    return "{}";
+                    return Nothing;
                 default:
-                    return "{\"error\":\"unknown command\"}";
+                    return () => "{\"error\":\"unknown command\"}";
             }
         }
 
@@ -104,9 +127,13 @@ namespace YoloQ.WinForms.Automation
                 {
                     if (form != _form)
                     {
-                        form.DialogResult = DialogResult.Cancel; // its own message loop has to end first
+                        form.DialogResult = DialogResult.Cancel;
                         return;
                     }
+                }
+                if (_form.IsAsking)
+                {
+                    return; // the dialog's message loop, not yet left, would swallow the end of the window's
                 }
                 again.Dispose();
                 _form.Close();

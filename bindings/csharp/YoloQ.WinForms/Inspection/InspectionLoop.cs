@@ -75,12 +75,12 @@ namespace YoloQ.WinForms.Inspection
             }
         }
 
-        /// <summary>Asks for one picture. false: not running in triggered mode, or the last trigger still waits.</summary>
+        /// <summary>Asks for one picture, now. false: not running, or the last trigger still waits.</summary>
         public bool Trigger()
         {
             lock (_gate)
             {
-                if (!_running || !_triggered || _trigger)
+                if (!_running || _trigger)
                 {
                     return false;
                 }
@@ -150,13 +150,12 @@ namespace YoloQ.WinForms.Inspection
 
         private bool IsDue(double now)
         {
-            if (_triggered)
+            if (_trigger)
             {
-                bool asked = _trigger;
                 _trigger = false;
-                return asked;
+                return true;
             }
-            if (now < _due)
+            if (_triggered || now < _due)
             {
                 return false;
             }

@@ -89,14 +89,15 @@ namespace YoloQ.WinForms.Inspection
             Bind();
         }
 
-        /// <summary>Takes over a source; the one before is disposed.</summary>
+        /// <summary>Takes over a source, or none (null); the one before is disposed.</summary>
         public void Use(IFrameSource source)
         {
-            if (_source != null)
-            {
-                _source.Dispose();
-            }
+            IFrameSource before = _source;
             _source = source;
+            if (before != null)
+            {
+                before.Dispose();
+            }
         }
 
         /// <summary>Reads the next picture into <see cref="Frame"/>; not yet inspected.</summary>

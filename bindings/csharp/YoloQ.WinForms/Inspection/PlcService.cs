@@ -32,6 +32,7 @@ namespace YoloQ.WinForms.Inspection
         private bool _ended;
         private LinkState _state = LinkState.Idle;
         private long _triggers;
+        private long _asked = InspectionResult.NoTrigger; // the trigger that the next picture answers
 
         /// <param name="trigger">the PLC wants a picture; on a thread of the link's</param>
         /// <param name="acknowledge">the PLC has reset the error; likewise</param>
@@ -68,8 +69,15 @@ namespace YoloQ.WinForms.Inspection
             }
         }
 
+        /// <summary>The trigger that a picture taken from now on answers; the caller hands it back with the result.</summary>
+        public long TakeTrigger()
+        {
+            return Interlocked.Exchange(ref _asked, InspectionResult.NoTrigger);
+        }
+
         /// <summary>Tells the PLC about one inspected picture.</summary>
-        public void Publish(InspectedFrame frame, int classCount)
+        /// <param name="trigger">from <see cref="TakeTrigger"/></param>
+        public void Publish(InspectedFrame frame, int classCount, long trigger)
         {
             PlcLink link = _link;
             if (link == null)
@@ -87,20 +95,21 @@ namespace YoloQ.WinForms.Inspection
             link.Publish(new InspectionResult
             {
                 Sequence = frame.Sequence,
+                Trigger = trigger,
                 Ok = frame.Verdict.Ok,
                 CountsPerClass = counts,
                 Best = frame.Count == 0 ? null : BestOf(frame.Found[0]),
-                LatencyMilliseconds = frame.TotalMs
+                LatencyMilliseconds = trigger == InspectionResult.NoTrigger ? frame.TotalMs : (double?)null
             });
         }
 
         /// <summary>Tells the PLC that there is no judgement, and why (<see cref="LinkError"/>).</summary>
-        public void PublishError(int error)
+        public void PublishError(int error, long trigger)
         {
             PlcLink link = _link;
             if (link != null)
             {
-                link.Publish(new InspectionResult { Error = error });
+                link.Publish(new InspectionResult { Error = error, Trigger = trigger });
             }
         }
 
@@ -163,6 +172,7 @@ namespace YoloQ.WinForms.Inspection
             link.Triggered += (sender, e) =>
             {
                 Interlocked.Increment(ref _triggers);
+                Interlocked.Exchange(ref _asked, e.Trigger);
                 _trigger();
             };
             link.ErrorReset += (sender, e) => _acknowledge();

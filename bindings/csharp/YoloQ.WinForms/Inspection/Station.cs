@@ -29,6 +29,7 @@ namespace YoloQ.WinForms.Inspection
         private int _picturesThisSecond;
         private int _badInARow;
         private bool _unshown;
+        private long _trigger = InspectionResult.NoTrigger; // of the picture at hand
 
         public readonly Journal Log = new Journal();
         public readonly Alarm Alarm = new Alarm();
@@ -186,6 +187,8 @@ namespace YoloQ.WinForms.Inspection
             DoStop();
             try
             {
+                _inspector.Use(null); // first: the new one may be the same camera
+                Publish(status => status.SourceName = "");
                 _inspector.Use(open());
                 Log.Add(Severity.Good, "log.source", _inspector.SourceName);
                 Publish(status => status.SourceName = _inspector.SourceName);
@@ -238,6 +241,7 @@ namespace YoloQ.WinForms.Inspection
                 Log.Add(Severity.Warning, _inspector.HasSource ? "log.no_package" : "log.no_source");
                 return;
             }
+            _trigger = Plc.TakeTrigger();
             try
             {
                 ReadResult result = Read();
@@ -245,6 +249,10 @@ namespace YoloQ.WinForms.Inspection
                 {
                     Log.Add(Severity.Info, "log.end");
                     DoStop();
+                    if (IsAsked)
+                    {
+                        Plc.PublishError(LinkError.NoPicture, _trigger);
+                    }
                 }
                 if (result != ReadResult.Picture)
                 {
@@ -259,12 +267,17 @@ namespace YoloQ.WinForms.Inspection
             Inspect(true);
         }
 
+        private bool IsAsked
+        {
+            get { return _trigger != InspectionResult.NoTrigger; }
+        }
+
         /// <summary>A camera that the PLC triggers may take its time; one that runs freely is asked again at the next turn.</summary>
         private ReadResult Read()
         {
             long end = _clock.ElapsedMilliseconds + _options.TimeoutMs;
             ReadResult result = _inspector.Read(ReadTimeoutMs);
-            while (result == ReadResult.Nothing && _options.Triggered && _loop.Running)
+            while (result == ReadResult.Nothing && (IsAsked || _options.Triggered) && _loop.Running)
             {
                 if (_clock.ElapsedMilliseconds >= end)
                 {
@@ -279,7 +292,7 @@ namespace YoloQ.WinForms.Inspection
         {
             Log.Add(Severity.Warning, "log.picture_failed", OneLine(error));
             Counters.AddError();
-            Plc.PublishError(LinkError.NoPicture);
+            Plc.PublishError(LinkError.NoPicture, _trigger);
             if (++_badInARow >= 100)
             {
                 Log.Add(Severity.Error, "log.too_many_bad");
@@ -291,6 +304,7 @@ namespace YoloQ.WinForms.Inspection
         /// <summary>Judges the picture at hand again, without counting it.</summary>
         private void LookAgain()
         {
+            _trigger = InspectionResult.NoTrigger;
             if (_inspector.Frame.Pixels.IsEmpty)
             {
                 return;
@@ -314,7 +328,7 @@ namespace YoloQ.WinForms.Inspection
             {
                 frame.Error = OneLine(error);
                 Failed(error);
-                Plc.PublishError(LinkError.Detector);
+                Plc.PublishError(LinkError.Detector, _trigger);
                 Show();
                 Thread.Sleep(PauseAfterErrorMs); // a lost device must not turn into a busy loop
                 return;
@@ -338,7 +352,7 @@ namespace YoloQ.WinForms.Inspection
             _picturesThisSecond++;
             Latency.Add(frame.TotalMs);
             Alarm.Judged(frame.Verdict.Ok);
-            Plc.Publish(frame, _inspector.ClassNames.Count);
+            Plc.Publish(frame, _inspector.ClassNames.Count, _trigger);
             if (frame.Verdict.Ok)
             {
                 return;

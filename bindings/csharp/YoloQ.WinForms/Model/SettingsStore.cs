@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System;
 using System.IO;
+using System.Threading.Tasks;
 
 namespace YoloQ.WinForms.Model
 {
@@ -8,6 +9,7 @@ namespace YoloQ.WinForms.Model
     public sealed class SettingsStore
     {
         private readonly string _path;
+        private Task _writing = Task.FromResult(true);
 
         /// <param name="path">null: settings.json in the user's application-data folder.</param>
         public SettingsStore(string path = null)
@@ -49,11 +51,28 @@ namespace YoloQ.WinForms.Model
             return settings;
         }
 
-        /// <summary>Writes the settings beside the old ones and renames. Throws IOException and the like.</summary>
-        public void Save(AppSettings settings)
+        /// <summary>Writes the settings as they are now, beside the old ones, and renames; on another thread, for a disk that
+        /// is busy with pictures takes its time. One writes after the other.</summary>
+        /// <param name="failed">told why they could not be written; on that thread</param>
+        /// <returns>ends when they are written, or could not be</returns>
+        public Task Save(AppSettings settings, Action<Exception> failed)
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(_path)));
-            JsonFile.Write(_path, JsonFile.ToBytes(settings));
+            byte[] json = JsonFile.ToBytes(settings);
+            _writing = _writing.ContinueWith(before => Write(json, failed), TaskScheduler.Default);
+            return _writing;
+        }
+
+        private void Write(byte[] json, Action<Exception> failed)
+        {
+            try
+            {
+                Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(_path)));
+                JsonFile.Write(_path, json);
+            }
+            catch (Exception error) // a full disk, a folder that is gone: the program goes on with what it has
+            {
+                failed(error);
+            }
         }
 
         private void SetAside()

@@ -2,6 +2,7 @@
 using System;
 using System.Drawing;
 using System.IO;
+using System.Threading.Tasks;
 using System.Windows.Forms;
 using YoloQ.WinForms.Inspection;
 using YoloQ.WinForms.Model;
@@ -40,6 +41,9 @@ namespace YoloQ.WinForms.Views
             ShowSettings();
             _saveSoon.Tick += (sender, e) => Save();
         }
+
+        /// <summary>A dialog is open; its message loop runs inside the window's.</summary>
+        public bool IsAsking { get; private set; }
 
         /// <summary>Opens what was open when the program ended, or what the command line names.</summary>
         public void OpenRemembered(bool start)
@@ -121,7 +125,7 @@ namespace YoloQ.WinForms.Views
                 Height = place.Height,
                 Maximized = WindowState == FormWindowState.Maximized
             };
-            Save();
+            Save().Wait();
         }
 
         protected override void Dispose(bool disposing)
@@ -195,11 +199,24 @@ namespace YoloQ.WinForms.Views
             }
         }
 
+        private bool Ask(Func<IWin32Window, DialogResult> showDialog)
+        {
+            IsAsking = true;
+            try
+            {
+                return showDialog(this) == DialogResult.OK;
+            }
+            finally
+            {
+                IsAsking = false;
+            }
+        }
+
         private void ChoosePackage()
         {
             using (var dialog = new OpenFileDialog { Filter = Texts.Get("dialog.package_filter"), Title = Texts.Get("dialog.package_title") })
             {
-                if (dialog.ShowDialog(this) == DialogResult.OK)
+                if (Ask(dialog.ShowDialog))
                 {
                     OpenPackage(Path.GetDirectoryName(dialog.FileName));
                 }
@@ -210,7 +227,7 @@ namespace YoloQ.WinForms.Views
         {
             using (var dialog = new OpenFileDialog { Filter = Texts.Get("dialog.picture_filter"), Title = Texts.Get("dialog.picture_title") })
             {
-                if (dialog.ShowDialog(this) == DialogResult.OK)
+                if (Ask(dialog.ShowDialog))
                 {
                     OpenSource(dialog.FileName);
                 }
@@ -222,7 +239,7 @@ namespace YoloQ.WinForms.Views
             using (var dialog = new FolderBrowserDialog { Description = Texts.Get("dialog.folder_title"), ShowNewFolderButton = false })
             {
                 dialog.SelectedPath = Directory.Exists(_settings.SourcePath) ? _settings.SourcePath : "";
-                if (dialog.ShowDialog(this) == DialogResult.OK)
+                if (Ask(dialog.ShowDialog))
                 {
                     OpenSource(dialog.SelectedPath);
                 }
@@ -233,7 +250,7 @@ namespace YoloQ.WinForms.Views
         {
             using (var dialog = new RuleDialog(_settings.Rules, _station.Status.ClassNames))
             {
-                if (dialog.ShowDialog(this) == DialogResult.OK)
+                if (Ask(dialog.ShowDialog))
                 {
                     Change(() =>
                     {
@@ -248,7 +265,7 @@ namespace YoloQ.WinForms.Views
         {
             using (var dialog = new SettingsDialog(_settings))
             {
-                if (dialog.ShowDialog(this) == DialogResult.OK)
+                if (Ask(dialog.ShowDialog))
                 {
                     string engine = _settings.Backend + "|" + _settings.Device;
                     Change(dialog.Write);
@@ -288,17 +305,10 @@ namespace YoloQ.WinForms.Views
             _saveSoon.Start(); // a moving slider saves once, when it rests
         }
 
-        private void Save()
+        private Task Save()
         {
             _saveSoon.Stop();
-            try
-            {
-                _store.Save(_settings);
-            }
-            catch (Exception error) when (error is IOException || error is UnauthorizedAccessException)
-            {
-                _station.Log.Add(Severity.Warning, "log.settings_unsaved", error.Message);
-            }
+            return _store.Save(_settings, error => _station.Log.Add(Severity.Warning, "log.settings_unsaved", error.Message));
         }
     }
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+using System;
 using System.Drawing;
+using System.Linq;
+using System.Threading;
 using System.Windows.Forms;
 using YoloQ.WinForms.Model;
 
@@ -103,23 +106,36 @@ namespace YoloQ.WinForms.Views
             _theme.Add("dark", Texts.Get("settings.dark"));
             _theme.Add("light", Texts.Get("settings.light"));
             _backend.Add("", Texts.Get("settings.backend_auto"));
-            try
-            {
-                foreach (BackendDescription backend in Library.Backends)
-                {
-                    _backend.Add(backend.Name, backend.Name);
-                }
-            }
-            catch (YoloException)
-            {
-                // no native library: the package will say so; the settings open all the same
-            }
             _ngFormat.Add("png", Texts.Get("settings.png"));
             _ngFormat.Add("jpg", Texts.Get("settings.jpg"));
             _plcRole.Add("server", Texts.Get("settings.plc_server"));
             _plcRole.Add("client", Texts.Get("settings.plc_client"));
             _plcTrigger.Add("rate", Texts.Get("settings.trigger_rate"));
             _plcTrigger.Add("plc", Texts.Get("settings.trigger_plc"));
+        }
+
+        protected override void OnShown(EventArgs e)
+        {
+            base.OnShown(e);
+            ThreadPool.QueueUserWorkItem(state => ListBackends());
+        }
+
+        /// <summary>On another thread: each backend is loaded, and a chip's SDK takes its time.</summary>
+        private void ListBackends()
+        {
+            try
+            {
+                string[] names = Library.Backends.Select(backend => backend.Name).ToArray();
+                BeginInvoke((Action)(() => Array.ForEach(names, name => _backend.Add(name, name))));
+            }
+            catch (YoloException)
+            {
+                // no native library: the package will say so; the settings open all the same
+            }
+            catch (InvalidOperationException)
+            {
+                // closed meanwhile
+            }
         }
 
         private void Read()

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image as PillowImage
 
     from yoloq.detector import Detector
+    from yoloq.serve.inspection import LinkState
     from yoloq.serve.journal import Journal
     from yoloq.serve.keeper import NgKeeper
     from yoloq.serve.link import PlcLink
@@ -100,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: setattr(station, "stopping", True))
         try:
             link.start()
+            link.set_state(LinkState.READY if args.rate is None else LinkState.RUNNING)  # "started" promises that
             where = link.address or args.plc
             info = detector.info
             journal(

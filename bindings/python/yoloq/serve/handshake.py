@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from yoloq.serve import map as registers
 from yoloq.serve.bank import Bank
-from yoloq.serve.inspection import Inspection, Judgement, LinkError, LinkState
+from yoloq.serve.inspection import NO_TRIGGER, Inspection, Judgement, LinkError, LinkState
 from yoloq.serve.map import AT, CONTROLS, STATUS, put_uint32
 
 
@@ -71,8 +71,11 @@ class Handshake:
         self._show()
 
     def publish(self, result: Inspection, now: int) -> bool:
-        """Shows a result. False: it answers a trigger that was given up, and is dropped."""
-        if result.trigger and not (self._busy and result.trigger == self._trigger):
+        """Shows a result. False: dropped; it answers a trigger that was given up, or none while one is under way."""
+        if result.trigger == NO_TRIGGER:
+            if self._busy or self._awaiting:
+                return False
+        elif result.trigger and not (self._busy and result.trigger == self._trigger):
             self._count("unread_results")
             self._show()
             return False

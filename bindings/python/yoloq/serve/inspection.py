@@ -48,10 +48,14 @@ class Best:
     angle: float = 0.0
 
 
+NO_TRIGGER = -1  # of a result that answers no trigger, whatever the PLC has asked for meanwhile
+
+
 @dataclass(frozen=True)
 class Inspection:
-    """One result. `sequence` 0: the link counts; `trigger` 0: the pending one or none; `latency_ms` None: measured by
-    the link from the trigger; `error` not 0: no judgement, whatever `ok` says; `state` None: no change."""
+    """One result. `sequence` 0: the link counts. `trigger` 0: the pending one or none; or NO_TRIGGER.
+    `latency_ms` None: measured from the trigger. `error` not 0: no judgement, whatever `ok` says. `state` None: no
+    change."""
 
     ok: bool = False
     error: int = 0

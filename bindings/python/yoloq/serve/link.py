@@ -111,7 +111,8 @@ class PlcLink:
         self._wake.set()
 
     def publish(self, result: Inspection) -> bool:
-        """Shows a result, all its registers at once. False: it answers a trigger that was already given up."""
+        """Shows a result, all its registers at once. False: it is not shown, for it answers a trigger that was already
+        given up, or none while the PLC has one under way."""
         with self._bank.lock:
             shown = self._handshake.publish(result, _now_ms())
         self._wake.set()

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +18,7 @@ from yoloq.errors import InvalidArgument, NotFound
 from yoloq.files import PICTURE_SUFFIXES, read_picture
 
 _LOOK_S = 0.02  # between two looks into the folder
+_CHECKED_A_LOOK = 200  # of the pictures already taken: a look must not ask a share for thousands of files
 _HALF_WRITTEN_S = 2.0  # a picture that cannot be read is taken for half written until it has not changed for this long
 _CAMERA_SILENT_S = 2.0  # then it is opened again
 
@@ -62,7 +65,8 @@ class FolderSource:
 
     def __init__(self, folder: Path, existing: bool):
         self._folder = folder
-        self._seen: dict[str, tuple[int, int]] = {} if existing else self._files() or {}
+        self._seen: dict[str, tuple[int, int]] = {} if existing else self._state_of(self._names() or set())
+        self._checked = 0
         self.ended = False
 
     def take(self, wait_s: float, newest: bool) -> Picture | None:
@@ -77,25 +81,37 @@ class FolderSource:
     def close(self) -> None:
         pass
 
-    def _files(self) -> dict[str, tuple[int, int]] | None:
-        """Time of change and size of the pictures that are there; None: a share that is away now."""
-        found = {}
+    def _names(self) -> set[str] | None:
+        """The pictures that are there; None: a share that is away now."""
         try:
-            for path in self._folder.iterdir():
-                if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith("."):
-                    with suppress(FileNotFoundError):  # taken away while we looked
-                        about = path.stat()
-                        found[path.name] = (about.st_mtime_ns, about.st_size)
+            names = os.listdir(self._folder)
         except OSError:
             return None
+        return {name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")}
+
+    def _state_of(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Time of change and size; without those that were taken away meanwhile."""
+        found = {}
+        for name in names:
+            with suppress(OSError):
+                about = (self._folder / name).stat()
+                found[name] = (about.st_mtime_ns, about.st_size)
         return found
 
+    def _some_seen(self) -> list[str]:
+        """Pictures to check for having been written anew; all of them in turn."""
+        names = list(itertools.islice(self._seen, self._checked, self._checked + _CHECKED_A_LOOK))
+        self._checked = self._checked + len(names) if len(names) == _CHECKED_A_LOOK else 0
+        return names
+
     def _look(self, newest: bool) -> Picture | None:
-        files = self._files()
-        if files is None:
+        names = self._names()
+        if names is None:
             return None  # and nothing is forgotten: what was inspected does not come again with the share
-        self._seen = {name: about for name, about in self._seen.items() if name in files}
-        fresh = sorted((about, name) for name, about in files.items() if self._seen.get(name) != about)
+        if not self._seen.keys() <= names:
+            self._seen = {name: about for name, about in self._seen.items() if name in names}
+        state = self._state_of([*(names - self._seen.keys()), *self._some_seen()])
+        fresh = sorted((about, name) for name, about in state.items() if self._seen.get(name) != about)
         for (changed, size), name in reversed(fresh) if newest else fresh:
             try:
                 pixels = np.asarray(read_picture(self._folder / name))

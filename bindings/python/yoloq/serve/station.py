@@ -12,7 +12,7 @@ from typing import Any
 from yoloq.detector import Detector
 from yoloq.errors import Error, InvalidArgument
 from yoloq.result import Detection, Result
-from yoloq.serve.inspection import Best, Inspection, LinkError, LinkState
+from yoloq.serve.inspection import NO_TRIGGER, Best, Inspection, LinkError
 from yoloq.serve.journal import Journal
 from yoloq.serve.keeper import NgKeeper
 from yoloq.serve.link import PlcLink
@@ -24,11 +24,15 @@ _LOOK_UP_S = 0.2  # how late a stop may be noticed
 
 @dataclass(frozen=True)
 class Trigger:
-    """What asked for an inspection; number 0: the clock."""
+    """What asked for an inspection: the PLC, by a number from 1, or the clock, NO_TRIGGER."""
 
     number: int
     part: int
     came: float  # time.monotonic()
+
+    @property
+    def by_plc(self) -> bool:
+        return self.number != NO_TRIGGER
 
 
 class Station:
@@ -56,8 +60,8 @@ class Station:
         """A plain flag: a signal handler that sets an Event waits for ever if the signal came inside Event.wait()."""
 
     def run(self, rate: float | None) -> None:
-        """rate None: inspects when the PLC triggers; else by itself, at most so many pictures a second."""
-        self._link.set_state(LinkState.READY if rate is None else LinkState.RUNNING)
+        """rate None: inspects when the PLC triggers; else by itself, at most so many pictures a second. The link is
+        READY, or RUNNING."""
         due = time.monotonic()
         while not self.stopping and not self._source.ended:
             if rate is None:
@@ -72,11 +76,10 @@ class Station:
             self._journal("ended", reason="the source has no more pictures")
 
     def _look_once(self) -> None:
-        trigger = self._link.next_trigger(0.001)  # a PLC that asks although the clock does
-        asked = Trigger(*trigger, time.monotonic()) if trigger else Trigger(0, 0, time.monotonic())
-        if asked.number:
-            self._answer(asked)
+        if trigger := self._link.next_trigger(0.001):  # a PLC that asks although the clock does
+            self._answer(Trigger(*trigger, time.monotonic()))
             return
+        asked = Trigger(NO_TRIGGER, 0, time.monotonic())
         try:
             picture = self._source.take(_LOOK_UP_S, newest=False)
         except InvalidArgument as error:
@@ -113,7 +116,7 @@ class Station:
             return
         reasons = broken(self._rules, result.detections)
         self._sequence += 1
-        latency = 1e3 * (time.monotonic() - (trigger.came if trigger.number else start))
+        latency = 1e3 * (time.monotonic() - (trigger.came if trigger.by_plc else start))
         shown = self._link.publish(self._inspection(trigger, result, not reasons, latency))
         about = self._about(trigger, picture, result, reasons, latency)
         self._journal("result", shown=None if shown else False, **about)
@@ -143,8 +146,8 @@ class Station:
             "reasons": reasons or None,
             "counts": dict(Counter(found.name for found in result)),
             "picture": picture.name,
-            "trigger": trigger.number or None,
-            "part": trigger.part if trigger.number else None,
+            "trigger": trigger.number if trigger.by_plc else None,
+            "part": trigger.part if trigger.by_plc else None,
             "latency_ms": round(latency, 2),
         }
 
@@ -153,10 +156,8 @@ class Station:
         counts = [0] * len(self._detector.class_names)
         failed = Inspection(error=code, counts=counts, trigger=trigger.number, sequence=self._sequence)
         self._link.publish(failed)
-        part = trigger.part if trigger.number else None
-        self._journal(
-            "error", sequence=self._sequence, code=int(code), reason=reason, trigger=trigger.number or None, part=part
-        )
+        number, part = (trigger.number, trigger.part) if trigger.by_plc else (None, None)
+        self._journal("error", sequence=self._sequence, code=int(code), reason=reason, trigger=number, part=part)
 
 
 def _best(found: Detection) -> Best:
