@@ -39,6 +39,16 @@ def test_written_splits_are_read_as_they_were_meant(tmp_path):
         np.testing.assert_allclose(sample.boxes, [box for _, box in truth], atol=1e-4)
 
 
+def test_a_split_has_no_pictures_of_another_run(tmp_path):
+    def render(seed):
+        return np.full((48, 64, 3), seed, np.uint8), [(0, (0.0, 0.0, 9.0, 9.0))]
+
+    write_split(tmp_path, "val", render, 5, 4)
+    write_split(tmp_path, "val", render, 7, 3)
+    for kind in ("images", "labels"):
+        assert sorted(path.stem for path in (tmp_path / kind / "val").iterdir()) == ["7", "8", "9"]
+
+
 @pytest.mark.parametrize(("form", "head"), [("e2e", END_TO_END), ("dense", DENSE)])
 def test_plain_detector_is_the_reference_on_the_demo_model(form, head):
     model, image = ROOT / "models" / f"fasteners-yolo26n-{form}.onnx", read_image(FASTENERS / "images/val/00003.jpg")

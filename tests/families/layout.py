@@ -17,10 +17,15 @@ Render = Callable[[int], tuple[np.ndarray, Truth]]  # seed -> uint8 (h, w, 3) BG
 def write_split(
     folder: Path, split: str, render: Render, seed: int, count: int, *, jpeg: int = 0, labelled: bool = True
 ) -> None:
-    """`count` pictures of the seeds from `seed` on, kept if they are there; jpeg: its quality, 0 for PNG."""
+    """`count` pictures of the seeds from `seed` on, kept if they are there, and no others; jpeg: its quality, 0 for
+    PNG."""
     images, labels = folder / "images" / split, folder / "labels" / split
     for each in (images, labels) if labelled else (images,):
         each.mkdir(parents=True, exist_ok=True)
+    wanted = {str(index) for index in range(seed, seed + count)}
+    for path in [*images.iterdir(), *(labels.iterdir() if labelled else ())]:
+        if path.stem not in wanted:  # of another run, with other seeds
+            path.unlink()
     suffix, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, jpeg]) if jpeg else (".png", [])
     for index in range(seed, seed + count):
         picture, label = images / f"{index}{suffix}", labels / f"{index}.txt"
