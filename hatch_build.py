@@ -14,6 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARIES = ("yoloq", "yoloq_cpu", "yoloq_dummy")
+LINUX_LIBRARIES = ("yoloq_sophgo",)  # whose SDKs are for Linux alone; none of them is needed to load the module
 INSTALLATION = "build/wheel"
 LICENCES = "share/doc/yoloq/third-party"
 
@@ -28,7 +29,8 @@ class NativeLibraries(BuildHookInterface):
         chosen = os.environ.get("YOLOQ_STAGE")
         stage = root / chosen if chosen else install(root / "build/release", root / INSTALLATION)
         pattern = "{}.dll" if sys.platform == "win32" else "lib{}.so"
-        names = [pattern.format(library) for library in LIBRARIES]
+        libraries = LIBRARIES + (LINUX_LIBRARIES if sys.platform == "linux" else ())
+        names = [pattern.format(library) for library in libraries]
         missing = [name for name in names if not (stage / name).is_file()]
         if missing:
             give_up(f"{', '.join(missing)} not in {stage}")

@@ -248,6 +248,7 @@ class BackendContract:
     name: str
     targets: str
     unknown_option: str
+    lives: tuple[int, int] = (5, 30)  # sessions before the first count of threads and files, and until the second
 
     def test_table(self, module: Module) -> None:
         api = module.api
@@ -373,7 +374,7 @@ class BackendContract:
         assert wrong == []
 
     def test_destroy_while_a_request_runs(self, module: Module, slow_case: Case) -> None:
-        for _ in range(5):
+        for _ in range(self.lives[0]):
             with module.session(replace(slow_case, slots=2)) as session:
                 session.submit(0)
                 session.submit(1)
@@ -387,8 +388,7 @@ class BackendContract:
             time.sleep(0.2)  # threads that were told to end
             return process_counts()
 
-        before = cycles(5)
-        after = cycles(30)
+        before, after = (cycles(count) for count in self.lives)
         assert after[0] <= before[0] + 2 and after[1] <= before[1] + 2, f"threads and files: {before} -> {after}"
 
 

@@ -28,6 +28,7 @@ from frugality import prove_recipes
 from native_abi import ffi, load
 from quantisation import prove_quantisation
 from soak import growth, soak
+from sophgo_proof import prove_sophgo
 
 Proof = Callable[[Path], dict]
 
@@ -89,6 +90,7 @@ PROOFS: dict[str, Proof] = {
     "exports": prove_exports,
     "recipes": prove_recipes,
     "soak": prove_soak,
+    "sophgo": prove_sophgo,
     **{f"quantisation-{name}": prove_quantisation(name) for name in FAMILIES},
 }
 

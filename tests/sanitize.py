@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sophgo
 from conftest import ROOT, dummy_manifest, write_package
 from tiny_model import write_tiny_package
 
@@ -30,6 +31,7 @@ PLANTED = {
     },
     "tsan": {"race": "data race"},
 }
+EXECUTABLES = ("yoloq_abuse", "yoloq_parts", "yoloq_sophgo_scenarios")
 CLASSES = ["bolt", "nut", "washer"]
 # Memory that the engine keeps by its own design, and only where its own frames hold it.
 ENGINE_LEAKS = "".join(f"leak:{library}\n" for library in ("libopenvino", "libtbb"))
@@ -65,6 +67,8 @@ def scenario_package(folder: Path, scenario: Scenario) -> Path:
     """Writes the package that a scenario wants."""
     if scenario.options.get("model") == "real":
         return write_tiny_package(folder / f"{scenario.name}.yoloq")
+    if "sophgo" in scenario.options:
+        return sophgo.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
     options = {key: value for key, value in scenario.options.items() if key.startswith("dummy.")}
     nms = scenario.options.get("nms") != "false"
     manifest = dummy_manifest(scenario.name, CLASSES, int(scenario.options.get("size", 320)), options, nms)
@@ -115,11 +119,11 @@ def outcomes(preset: str, folder: Path, only: list[str]) -> Iterator[tuple[str, 
     """Runs everything for a preset, or what is in `only`."""
     testing = Path(os.environ.get("YOLOQ_BUILD_DIR", ROOT / "build" / preset)) / "testing"
     prefix = fixed_addresses() if preset == "tsan" else []
-    environment = sanitizer_environment(folder)
+    environment = sanitizer_environment(folder) | {sophgo.VARIABLE: str(testing / "sophgo")}
     for fault, words in PLANTED[preset].items():
         if not only or f"planted-{fault}" in only:
             yield f"planted-{fault}", check_planted(fault, words, [*prefix, testing / "yoloq_planted"], environment)
-    for executable in (testing / "yoloq_abuse", testing / "yoloq_parts"):
+    for executable in (testing / name for name in EXECUTABLES):
         for scenario in scenarios(executable):
             if preset == "tsan" and "model" in scenario.options:
                 continue  # the engine is not built for ThreadSanitizer: its own locks would be invisible

@@ -10,22 +10,25 @@ from pathlib import Path
 
 import pytest
 
+import sophgo
 from conftest import BUILD
-from sanitize import Scenario, run, scenario_package, scenarios
+from sanitize import EXECUTABLES, Scenario, run, scenario_package, scenarios
 
-ABUSE = BUILD / "testing" / "yoloq_abuse"
-PARTS = BUILD / "testing" / "yoloq_parts"
-RUNS = [(file, scenario) for file in (ABUSE, PARTS) if file.exists() for scenario in scenarios(file)]
+TESTING = BUILD / "testing"
+ABUSE = TESTING / "yoloq_abuse"
+FILES = [TESTING / name for name in EXECUTABLES]
+RUNS = [(file, scenario) for file in FILES if file.exists() for scenario in scenarios(file)]
 
 
 def test_scenarios_are_there() -> None:
-    assert len(RUNS) >= 34, f"{ABUSE} or {PARTS} is missing or lists too few: run python3 build.py build"
+    assert len(RUNS) >= 49, f"one of {FILES} is missing or lists too few: run python3 build.py build"
     assert len({scenario.name for _, scenario in RUNS}) == len(RUNS)
 
 
 @pytest.mark.parametrize(("executable", "scenario"), RUNS, ids=[scenario.name for _, scenario in RUNS])
 def test_scenario(executable: Path, scenario: Scenario, tmp_path: Path) -> None:
-    outcome = run([executable, scenario.name, scenario_package(tmp_path, scenario)], {})
+    double = {sophgo.VARIABLE: str(TESTING / "sophgo")}
+    outcome = run([executable, scenario.name, scenario_package(tmp_path, scenario)], double)
     assert not outcome.failure, outcome.failure
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import sophgo
 from tiny_model import write_tiny_package
 
 COUNT = "counted/yoloq_count"
@@ -28,18 +29,24 @@ class Count:
 def measure(build_dir: Path, backend: str, package: Path) -> dict[str, Count]:
     executable = build_dir / COUNT
     assert executable.exists(), f"{executable} is missing: run python3 build.py build"
-    done = subprocess.run([executable, build_dir / "counted", backend, package], capture_output=True, text=True)
+    command = [executable, build_dir / "counted", backend, package]
+    double = sophgo.environment(build_dir / "testing" / "sophgo")
+    done = subprocess.run(command, capture_output=True, text=True, env=double)
     assert done.returncode == 0, done.stderr
     rows = (line.split("\t") for line in done.stdout.splitlines())
     return {name: Count(*map(int, numbers)) for name, *numbers in rows}
 
 
-@pytest.fixture(scope="module", params=["dummy", "cpu"])
+@pytest.fixture(scope="module", params=["dummy", "cpu", "sophgo"])
 def counts(
     request: pytest.FixtureRequest, build_dir: Path, dummy_package: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Count]:
-    real = request.param == "cpu"
-    package = write_tiny_package(tmp_path_factory.mktemp("tiny") / "tiny.yoloq") if real else dummy_package
+    folder = tmp_path_factory.mktemp("tiny") / "tiny.yoloq"
+    package = dummy_package
+    if request.param == "cpu":
+        package = write_tiny_package(folder)
+    if request.param == "sophgo":  # over the double
+        package = sophgo.package(folder, sophgo.container("BM1688"))
     found = measure(build_dir, request.param, package)
     for name, count in found.items():
         others = (count.everyone - count.ours) / count.calls

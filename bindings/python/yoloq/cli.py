@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -152,6 +153,13 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_lazy("info"))
 
 
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("doctor", help="tell what this machine lacks for a backend, and what to do")
+    parser.add_argument("name", nargs="?", metavar="BACKEND", help="one backend (default: all, and the toolchain)")
+    parser.add_argument("--json", metavar="F", help='write it as JSON; "-": to standard output')
+    parser.set_defaults(run=_lazy("doctor", "yoloq.doctor"))
+
+
 def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench", help="measure latency and throughput")
     parser.add_argument("package", metavar="P.yoloq", help="the model package")
@@ -173,18 +181,17 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 _OWN: dict[str, Callable[[argparse._SubParsersAction], None]] = {
     "detect": _add_detect,
     "info": _add_info,
+    "doctor": _add_doctor,
     "bench": _add_bench,
     "serve": add_serve,
 }
 
 
-def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
+def _lazy(command: str, module: str = "yoloq.commands") -> Callable[[argparse.Namespace], int]:
     """The command's function, imported when it runs: a missing native library is then an error line as any other."""
 
     def run(args: argparse.Namespace) -> int:
-        from yoloq import commands
-
-        return getattr(commands, command)(args)
+        return getattr(importlib.import_module(module), command)(args)
 
     return run
 

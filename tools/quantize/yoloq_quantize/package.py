@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yoloq_quantize.compile.compiled import Compiled
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head
 from yoloq_quantize.scheme import Target
 
 FORMAT = 1
+FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 DEFAULTS = {"score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300, "streams": 1, "timeout_ms": 10000}
 
 
@@ -37,7 +39,8 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class PackageContent:
-    """Everything a package says. `summary`, `source` and `accuracy` go into the manifest as they are."""
+    """Everything a package says. `summary`, `source` and `accuracy` go into the manifest as they are. `artifact`: the
+    cut graph as ONNX, from bytes to raw tensors. `compiled`: what the chip's compiler made of it, where it has one."""
 
     name: str
     precision: str
@@ -51,6 +54,7 @@ class PackageContent:
     summary: dict[str, Any]
     source: dict[str, str]
     accuracy: dict[str, Any] = field(default_factory=dict)
+    compiled: Compiled | None = None
 
 
 def check_free(path: Path, force: bool) -> None:
@@ -65,11 +69,21 @@ def check_free(path: Path, force: bool) -> None:
 
 def write_package(path: Path, content: PackageContent, force: bool = False) -> None:
     """Writes the package beside its place, then renames it there. On failure nothing is left, and an old one stays."""
+    manifest = build_manifest(content)
+    artifact = content.artifact
+    if content.compiled is not None:
+        manifest = for_chip(manifest, content.target, content.compiled)
+        artifact = content.compiled.artifact
+    write_files(path, manifest, {content.target.file: artifact, "labels.txt": _labels(content.classes)}, force)
+
+
+def write_files(path: Path, manifest: dict[str, Any], files: dict[str, bytes], force: bool = False) -> None:
+    """Writes a package of a manifest and the files that it tells of, whose digests go into it."""
     check_free(path, force)
-    files = {content.target.file: content.artifact, "labels.txt": _labels(content.classes)}
-    manifest = _json(build_manifest(content, files))
-    files["manifest.json"] = manifest
-    files["manifest.sha256"] = f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
+    manifest = {**manifest, "files": _digests(files)}
+    text = _json(manifest)
+    digest = f"{hashlib.sha256(text).hexdigest()}  manifest.json\n".encode()
+    files = {**files, "manifest.json": text, "manifest.sha256": digest}
     try:
         with _beside(path) as folder:
             for name, data in files.items():
@@ -82,7 +96,47 @@ def write_package(path: Path, content: PackageContent, force: bool = False) -> N
         raise QuantizeError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
 
 
-def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str, Any]:
+def for_chip(manifest: dict[str, Any], target: Target, compiled: Compiled) -> dict[str, Any]:
+    """The manifest of a package with the ONNX graph, as that of what a chip's compiler made of it."""
+    names = {output.source: output.name for output in compiled.outputs}
+    axes = {output["name"]: output["channel_axis"] for output in manifest["outputs"]}
+    parts = [{**part, "tensor": names[part["tensor"]]} for part in manifest["head"]["outputs"]]
+    outputs = [
+        {
+            "name": output.name,
+            "dtype": output.dtype,
+            "shape": list(output.shape),
+            "channel_axis": axes[output.source],
+            "scale": output.scale,
+            "zero_point": output.zero_point,
+        }
+        for output in compiled.outputs
+    ]
+    made_by = f"{manifest['target']['compiler']}, {compiled.compiler}"
+    plain = manifest["precision"] == "float32"
+    return {
+        **manifest,
+        "precision": FLOATS[target.float_type] if plain else manifest["precision"],
+        "head": {**manifest["head"], "outputs": parts},
+        "outputs": outputs,
+        "target": {**_target(target), "compiler": made_by},
+        "artifacts": [{"file": target.file, "batch": 1}],
+        "quantization": {**manifest["quantization"], **compiled.summary},
+    }
+
+
+def _target(target: Target) -> dict[str, str]:
+    return {"chip": target.chip, "backend": target.backend, "sdk": target.sdk, "sdk_version": target.sdk_version}
+
+
+def _digests(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in sorted(files.items())
+    }
+
+
+def build_manifest(content: PackageContent) -> dict[str, Any]:
+    """All but the digests of the files."""
     head, target, given = content.head, content.target, content.input
     return {
         "format": FORMAT,
@@ -120,23 +174,13 @@ def build_manifest(content: PackageContent, files: dict[str, bytes]) -> dict[str
             }
             for output in head.outputs
         ],
-        "target": {
-            "chip": target.chip,
-            "backend": target.backend,
-            "sdk": target.sdk,
-            "sdk_version": target.sdk_version,
-            "compiler": content.compiler,
-        },
+        "target": {**_target(target), "compiler": content.compiler},
         "artifacts": [{"file": target.file, "batch": 1}],
         "backend_options": content.backend_options,
         "defaults": DEFAULTS,
         "quantization": content.summary,
         "accuracy": content.accuracy,
         "source": content.source,
-        "files": {
-            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in sorted(files.items())
-        },
     }
 
 

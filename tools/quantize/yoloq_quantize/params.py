@@ -11,13 +11,14 @@ import onnx_ir as ir
 from yoloq_quantize.calibrate import Calibration
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.observers import Range
-from yoloq_quantize.place import Placement
+from yoloq_quantize.place import Edge, Placement, kind_of
 from yoloq_quantize.ranges import choose_range, fit_scales, scale_and_zero
 from yoloq_quantize.scheme import ActivationScheme, Target, WeightScheme
 
 SHARES = np.linspace(1, 0.5, 26)  # of a channel's largest weight that method "mse" tries as the largest integer's
 
 PAIR_LIMIT = 126  # 255 * 128 fits into int16; rounding each of the two up, as learned rounding may, adds 2
+FLOORS = {"SiLU": -8.0, "HardSwish": -3.0}  # what lies below gives 0, or less than 0.003 from it
 LANES = 4  # input channels that engines interleave; vpmaddubsw adds two of them
 
 
@@ -50,15 +51,26 @@ class Params:
 
 def find_params(model: ir.Model, placement: Placement, calibration: Calibration, target: Target) -> Params:
     activations = {}
-    for names, observed in zip(placement.groups, calibration.ranges, strict=True):
-        params = activation_params(observed, target.activations)
-        activations.update(dict.fromkeys(names, params))
     nodes = {node.name: node for node in model.graph}
+    for names, observed in zip(placement.groups, calibration.ranges, strict=True):
+        low, high = choose_range(observed, target.activations)
+        floor = _floor([edge for name in names for edge in placement.edges.get(name, ())], nodes)
+        params = range_params(max(low, floor), high, target.activations)
+        activations.update(dict.fromkeys(names, params))
     weights = {
         name: weight_params(nodes[name].inputs[1], target.weights, weight_axis(nodes[name]))
         for name in placement.weighted
     }
     return Params(activations, weights)
+
+
+def _floor(edges: list[Edge], nodes: dict[str, ir.Node]) -> float:
+    """Below which no reader tells values apart: an activation that is flat there; else minus infinity."""
+    readers = [nodes[edge.node] for edge in edges]
+    kinds = {kind_of(node) for node in readers if node.op_type != "Sigmoid"}
+    if any(node.op_type == "Sigmoid" for node in readers) and kinds != {"SiLU"}:
+        return -np.inf
+    return min((FLOORS.get(kind, -np.inf) for kind in kinds), default=-np.inf)
 
 
 def activation_params(observed: Range, scheme: ActivationScheme) -> TensorParams:

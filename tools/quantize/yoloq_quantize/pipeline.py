@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, prescale, place,
-calibrate, params, ranges, biases, reconstruct, mixed, measure, package."""
+calibrate, params, ranges, biases, reconstruct, mixed, measure, compile, package."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from yoloq_quantize import __version__
 from yoloq_quantize.calibrate import Calibration, calibrate
+from yoloq_quantize.compile import compiler_of
 from yoloq_quantize.cut import cut_head
 from yoloq_quantize.dataset import class_names, list_images, load_labelled
 from yoloq_quantize.errors import QuantizeError
@@ -49,6 +50,7 @@ from yoloq_quantize.summary import (
 
 PRECISIONS = ("int8", "float32")
 LEARNING = ("swap", "reconstruct")  # steps that need PyTorch
+HOST = "cpu"  # the target that every machine can run
 OPSET_SWAP = 14  # HardSwish begins here
 
 
@@ -73,6 +75,7 @@ def quantize(
     align: str = "center",
     name: str | None = None,
     backend_options: dict[str, str] | None = None,
+    compiled: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> QuantizeResult:
@@ -82,12 +85,12 @@ def quantize(
     input, no quantisation). YOLO labels beside the pictures are used. recipe: a name of `recipes.recipe_names()`;
     steps_on, steps_off: of `recipes.STEPS`, added and left out. max_drop: the loss that a search allows, in points of
     mAP. train_pictures: more for the steps that learn; a swap goes on from `.NAME.learning` beside `out`.
-    data: data.yaml with class names, where the model's metadata has none; the finished package and the float model are
-    measured on its validation pictures, if it has any and unless `measure` is False, for the manifest.
-    head: "auto", or how an already decoded output is to be read: "dense-cxcywh", "dense-xyxy", "end2end". size:
-    (height, width) in pixels for a model that leaves it open. color, input_scale, align: what the model was trained
-    on; a byte times the scale is the model's input; align "center" or "topleft": where the letterbox puts the picture.
-    backend_options: for the backend, over the target's own. progress(items, what): wraps long iterations, for a bar.
+    data: data.yaml with class names, where the metadata has none; the float model and what was made of it are measured
+    on its validation pictures, if any, unless `measure` is False. head: "auto", or how an already decoded output is
+    read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels for a model that leaves it open.
+    color, input_scale, align: what the model was trained on; a byte times the scale is the model's input; "center" or
+    "topleft": where the letterbox puts the picture. backend_options: for the backend, over the target's own. compiled:
+    False gives what a chip's own compiler would get, for the CPU. progress(items, what): wraps iterations, for a bar.
     """
     out = Path(out)
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop)
@@ -109,9 +112,8 @@ def quantize(
     shape = InputSpec(graph.graph.inputs[0].name, width, height, color, align=align)
     content = job.content(source, graph, shape, name, precision, backend_options or {})
     if data is not None and measure:
-        content = replace(content, accuracy=measure_package(content, float_artifact, data, out.parent))
-    write_package(out, content, force)
-    return job.done(out, content)
+        content = replace(content, accuracy=measure_package(_hosted(content), float_artifact, data, out.parent))
+    return job.write(out, content, compiled, force)
 
 
 def _silent(items: Iterable, _: str) -> Iterable:
@@ -126,6 +128,15 @@ def _in_opsets(graph: ir.Model, chip: Target, steps: Recipe) -> ir.Model:
 
 def _bytes(graph: ir.Model) -> bytes:
     return ir.to_proto(run_passes(graph, Strip("yoloq", __version__))).SerializeToString(deterministic=True)
+
+
+def _hosted(content: PackageContent) -> PackageContent:
+    """The package with the graph that a chip's compiler gets, as the CPU runs it: any machine can measure that. One for
+    the CPU stays as it is."""
+    if compiler_of(content.target) is None:
+        return content
+    host = load_target(HOST)
+    return replace(content, target=host, backend_options=host.backend_options.get(content.precision, {}))
 
 
 @dataclass
@@ -214,6 +225,18 @@ class _Job:
             source=source_of(source),
         )
 
+    def write(self, out: Path, content: PackageContent, compiled: bool, force: bool) -> QuantizeResult:
+        """With what the chip's compiler makes of the graph, where it has one and `compiled` asks for it."""
+        compiler = compiler_of(content.target)
+        if not compiled:
+            content = _hosted(content)
+        elif compiler is not None:
+            log = out.with_name(f"{out.name}.log")
+            made = compiler(content.artifact, content.target, log, self.subject.progress)
+            content = replace(content, compiled=made)
+        write_package(out, content, force)
+        return self.done(out, content)
+
     def done(self, out: Path, content: PackageContent) -> QuantizeResult:
         """The package is there: what was kept to go on from goes."""
         self.checkpoint.unlink(missing_ok=True)
@@ -230,7 +253,7 @@ class _Job:
             convolutions=content.summary["convolutions"],
             int8_convolutions=content.summary["int8_convolutions"],
             int8_macs=content.summary["int8_macs"],
-            bytes=len(content.artifact),
+            bytes=len(content.compiled.artifact if content.compiled else content.artifact),
             accuracy=content.accuracy,
             steps=tuple(self.steps),
             warnings=tuple(self.warnings),

@@ -4,6 +4,9 @@
 Inputs of convolutions are quantised, never what lies between a convolution and its activation: engines then fuse the
 activation and the next quantisation into the convolution. Operators that only move numbers (Concat, Split, ...) run on
 quantised numbers: the step goes upwards through them and quantises where numbers are made, on one scale for all.
+
+Chips whose operators hand integers to each other (`PlaceScheme.integer`) store more: what such an operator makes of
+integers is an integer too, between a convolution and its activation as well.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import onnx_ir as ir
 from yoloq_quantize.head import Head
 from yoloq_quantize.scheme import PlaceScheme
 
+SILU = "SiLU"  # x * sigmoid(x), one operator to chips
 MOVES = ("Concat", "Split", "Slice", "MaxPool", "Resize", "Transpose")  # hand numbers on unchanged
 
 
@@ -60,6 +64,8 @@ def place(model: ir.Model, scheme: PlaceScheme, head: Head, keep_float: frozense
     for node in weighted:
         walk.want(node, 0)
     walk.run()
+    if scheme.integer:
+        _store(graph, scheme, walk, set(weighted))
     return Placement(walk.edges(graph), walk.groups(graph), tuple(node.name for node in weighted), tuple(kept))
 
 
@@ -80,6 +86,57 @@ def _last_nodes(graph: ir.Graph, scheme: PlaceScheme, head: Head) -> frozenset[s
                 left -= 1
             waiting.extend((source.producer(), left) for source in node.inputs if source is not None)
     return frozenset(names)
+
+
+def _store(graph: ir.Graph, scheme: PlaceScheme, walk: _Walk, weighted: set[ir.Node]) -> None:
+    """Quantises what the scheme's integer operators give, wherever it is read."""
+    integers: set[ir.Value] = set()
+    for node in graph:
+        value = node.outputs[0]
+        sources = _sources(node)
+        if node in weighted:
+            made = not _fused(value, scheme)
+            integers.add(value)
+        elif moves_only(node, scheme):
+            made = False  # on its source's scale; the walk went through it if a quantised operator reads it
+            if all(source in integers for source in sources) or value in walk.passed:
+                integers.update(node.outputs)
+        else:
+            made = bool(sources) and kind_of(node) in scheme.integer and all(source in integers for source in sources)
+        if made:
+            integers.add(value)
+            for use in value.uses():
+                walk.want(use.node, use.idx)
+    walk.run()
+
+
+def _sources(node: ir.Node) -> list[ir.Value]:
+    """The tensors that a node reads; of x * sigmoid(x) it is x alone."""
+    found = [value for value in node.inputs if value is not None and value.producer() is not None]
+    silu = silu_source(node)
+    return found if silu is None else [silu]
+
+
+def kind_of(node: ir.Node) -> str:
+    """The operator's name, also of one that ONNX spells in several."""
+    return node.op_type if silu_source(node) is None else SILU
+
+
+def silu_source(node: ir.Node) -> ir.Value | None:
+    """x, if the node is the Mul of x * sigmoid(x)."""
+    if node.op_type != "Mul":
+        return None
+    for gate, value in (node.inputs, tuple(node.inputs)[::-1]):
+        maker = gate.producer()
+        if maker is not None and maker.op_type == "Sigmoid" and maker.inputs[0] is value:
+            return value
+    return None
+
+
+def _fused(value: ir.Value, scheme: PlaceScheme) -> bool:
+    """Whether only an activation that the chip's convolution does itself reads the value: it is stored after it."""
+    readers = list(value.consumers())
+    return len(readers) == 1 and readers[0].op_type in scheme.fused and not value.is_graph_output()
 
 
 class _Walk:

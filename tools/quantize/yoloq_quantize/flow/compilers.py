@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compile step of each backend: a quantised package in, a package that the chip takes out.
-
-A compiler fills the second folder from the first. Adding a chip is one function and one line of COMPILERS.
-"""
+"""The compile step: a quantised package for the CPU in, a package that the chip takes out."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.scheme import load_target
-
-Compiler = Callable[[Path, Path], None]
-
-
-def keep(package: Path, out: Path) -> None:
-    """For backends that compile QDQ ONNX themselves when they load it: the artefact is the package's own."""
-    shutil.copytree(package, out)
+from yoloq_quantize.compile import compiler_of
+from yoloq_quantize.package import for_chip, write_files
+from yoloq_quantize.scheme import Target, load_target
+from yoloq_quantize.subject import Progress
 
 
-COMPILERS: dict[str, Compiler] = {"cpu": keep}
+def compiler_for(target: str) -> Target:
+    """The target, if its backend takes ONNX or has a compiler; others and unknown ones are refused."""
+    found = load_target(target)
+    compiler_of(found)
+    return found
 
 
-def compiler_for(target: str) -> Compiler:
-    """The compiler of a target's backend; unknown targets and backends without one are refused."""
-    backend = load_target(target).backend
-    if backend not in COMPILERS:
-        raise QuantizeError(f"target {target}: nothing compiles for the backend {backend}; remove it from targets")
-    return COMPILERS[backend]
+def compile_package(package: Path, target: str, out: Path, log: Path, progress: Progress) -> None:
+    """Fills the folder `out`. log: where the compiler's words stay if it fails."""
+    chip = load_target(target)
+    compiler = compiler_of(chip)
+    if compiler is None:
+        shutil.copytree(package, out)
+        return
+    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+    graph = (package / manifest["artifacts"][0]["file"]).read_bytes()
+    made = compiler(graph, chip, log, progress)
+    options = {"backend_options": chip.backend_options.get(manifest["precision"], {})}
+    files = {chip.file: made.artifact, "labels.txt": (package / "labels.txt").read_bytes()}
+    write_files(out, {**for_chip(manifest, chip, made), **options}, files)

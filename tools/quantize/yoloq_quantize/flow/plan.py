@@ -15,7 +15,15 @@ from yoloq_quantize.flow.tree import Node, read_tree
 from yoloq_quantize.pipeline import quantize
 
 METRICS = ("map50", "map50_95")
-_OURS = ("model", "out", "target", "measure", "force", "progress")  # of quantize(): the pipeline gives these itself
+_OURS = (
+    "model",
+    "out",
+    "target",
+    "measure",
+    "compiled",
+    "force",
+    "progress",
+)  # of quantize(): the pipeline gives these itself
 _NAME = re.compile(r"[\w][\w.-]*")
 _REMOTE = re.compile(r"(?P<host>[^:/\s-][^:/\s]*):(?P<folder>.+)")
 

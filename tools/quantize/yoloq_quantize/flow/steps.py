@@ -14,7 +14,7 @@ from typing import Any
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Evaluation, evaluate
 from yoloq_quantize.flow.cache import folder_digests
-from yoloq_quantize.flow.compilers import compiler_for
+from yoloq_quantize.flow.compilers import compile_package
 from yoloq_quantize.flow.inputs import data_digest, model_digest, option_digests, tools
 from yoloq_quantize.flow.plan import METRICS, Gate, Job
 from yoloq_quantize.pipeline import quantize
@@ -87,7 +87,8 @@ def run_quantize(context: Context) -> None:
     options = {key: value for key, value in job.options.items() if key != "calib"}
     calib = job.options.get("calib")
     package = context.out / PACKAGE
-    result = quantize(job.model, calib, package, job.target, measure=False, progress=context.progress, **options)
+    given = {"measure": False, "compiled": False, "progress": context.progress, **options}
+    result = quantize(job.model, calib, package, job.target, **given)
     summary = {key: value for key, value in result.to_json().items() if key != "package"}
     write_json(context.out / SUMMARY, summary)
 
@@ -99,7 +100,11 @@ def run_evaluate(context: Context) -> None:
 
 
 def run_compile(context: Context) -> None:
-    compiler_for(context.job.target)(context.done["quantize"] / PACKAGE, context.out / PACKAGE)
+    log = context.out.parent / "compile.log"
+    quantised = context.done["quantize"] / PACKAGE
+    compile_package(
+        quantised, context.job.target, context.out / PACKAGE, log, context.progress or (lambda items, _: items)
+    )
 
 
 def run_package(context: Context) -> None:

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof `sophgo`: the demo model compiled for BM1688 and run by the library on the vendor's runtime and simulator,
+against the CPU, against the quantised graph in ONNX Runtime, and against what the vendor's own calibration makes of the
+same network and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+import sophgo
+from backend_contract import Case, Module, Tensor
+from conftest import BUILD, ROOT
+from yoloq_quantize import quantize
+from yoloq_quantize.compile.compiled import Compiled
+from yoloq_quantize.compile.environment import environment
+from yoloq_quantize.compile.sophgo import MODEL, TpuMlir, read_outputs
+from yoloq_quantize.dataset import Dataset, list_images, load_dataset
+from yoloq_quantize.evaluate import LibraryDetector, run_detector, run_model
+from yoloq_quantize.flow.compilers import compile_package
+from yoloq_quantize.lower.sophgo import lower
+from yoloq_quantize.metrics import Detections, box_iou, measure_accuracy
+from yoloq_quantize.package import for_chip, write_files
+from yoloq_quantize.pictures import PictureStream
+from yoloq_quantize.scheme import load_target
+
+CHIP = "bm1688"
+PICTURES, CALIBRATION = 20, 16
+DEMO = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
+CALIB = ROOT / "datasets" / "fasteners" / "images" / "calib"
+DATA = ROOT / "datasets" / "fasteners" / "data.yaml"
+MOST_DROP = 1.0  # points of mAP50 below the CPU's INT8
+LEAST_MATCHED = 97.0  # percent of the detections above SCORE that the quantised graph gives too
+SCORE, IOU, NEAR = 0.25, 0.9, 0.05
+LIMITS = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_detections": 300, "timeout_ms": 1_000_000}
+
+
+def matched(one: Sequence[Detections], other: Sequence[Detections]) -> float:
+    """Percent of both sides' detections above SCORE for which the other has one of the same class, IoU and score."""
+    hits = total = 0
+    for left, right in ((one, other), (other, one)):
+        for mine, theirs in zip(left, right, strict=True):
+            for index in np.nonzero(mine.scores >= SCORE)[0]:
+                total += 1
+                near = (theirs.class_ids == mine.class_ids[index]) & (
+                    np.abs(theirs.scores - mine.scores[index]) <= NEAR
+                )
+                hits += bool(near.any() and box_iou(mine.boxes[index : index + 1], theirs.boxes[near]).max() >= IOU)
+    return round(100 * hits / max(total, 1), 2)
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.monotonic()
+    return run(), round(time.monotonic() - start, 1)
+
+
+def on_library(package: Path, data: Dataset) -> tuple[Detections, ...]:
+    detector = LibraryDetector(package, **LIMITS)
+    try:
+        return run_detector(detector, data).detections
+    finally:
+        detector.close()
+
+
+def figures(found: Sequence[Detections], data: Dataset) -> dict[str, float]:
+    accuracy = measure_accuracy(data, found)
+    return {"map50": round(accuracy.map50, 3), "map50_95": round(accuracy.map50_95, 3)}
+
+
+# ------------------------------------------------------------------------------------------------ bytes of the heads
+
+
+def case_of(package: Path) -> Case:
+    """What the library would give the backend for this package."""
+    manifest = json.loads((package / "manifest.json").read_text())
+    given = manifest["input"]
+    image = Tensor(given["name"], (1, given["height"], given["width"], 3), "input", "uint8")
+    roles = {part["tensor"]: part for part in manifest["head"]["outputs"]}
+    heads = tuple(
+        Tensor(output["name"], tuple(output["shape"]), roles[output["name"]]["role"], output["dtype"],
+               roles[output["name"]]["level"])
+        for output in manifest["outputs"]
+    )  # fmt: skip
+    return Case(package / manifest["artifacts"][0]["file"], image, heads)
+
+
+def same_bytes(package: Path, picture: np.ndarray, tools: TpuMlir, folder: Path) -> bool:
+    """Whether our module and the vendor's model_runner give the same bytes for a picture, head by head."""
+    case = case_of(package)
+    module = Module(BUILD / "lib" / "libyoloq_sophgo.so")
+    module.call("probe")
+    with module.session(case) as session:
+        ours = session.run(picture)
+    np.savez(folder / "in.npz", images_u8=picture)
+    shutil.copyfile(case.artifact, folder / "m.bmodel")
+    tools.tool("model_runner", ["--input", "in.npz", "--model", "m.bmodel", "--output", "out.npz"], folder)
+    with np.load(folder / "out.npz") as theirs:
+        pairs = [(head, theirs[tensor.name]) for head, tensor in zip(ours, case.outputs, strict=True)]
+    return all(head.any() and head.tobytes() == other.tobytes() for head, other in pairs)
+
+
+# ------------------------------------------------------------------------------------------------ the vendor's own way
+
+
+def vendor_table(tools: TpuMlir, graph: Path, pictures: PictureStream, folder: Path) -> None:
+    """The vendor's graph and calibration table of our cut float network, in `folder`."""
+    lowered = lower(ir.from_proto(onnx.load(graph)), load_target(CHIP).place).graph
+    onnx.save(ir.to_proto(lowered), folder / f"{MODEL}.onnx")
+    shape = ",".join(str(int(side)) for side in lowered.graph.inputs[0].shape)
+    arguments = ["--model_name", MODEL, "--model_def", f"{MODEL}.onnx", "--input_shapes", f"[[{shape}]]"]
+    arguments += ["--channel_format", "none", "--mlir", f"{MODEL}.mlir", "--not_inference"]
+    tools.tool("model_transform", arguments, folder)
+    names = []
+    for index, picture in enumerate(pictures):
+        names.append(str(folder / f"{index:03}.npz"))
+        np.savez(names[-1], images_u8=picture.astype(np.float32))
+    (folder / "list").write_text("\n".join(names) + "\n")
+    arguments = [f"{MODEL}.mlir", "--data_list", "list", "--input_num", str(len(names)), "--chip", CHIP]
+    tools.tool("run_calibration", [*arguments, "-o", "calibration"], folder)
+
+
+def vendor_package(tools: TpuMlir, like: Path, folder: Path, out: Path, options: Sequence[str]) -> Path:
+    """A package with what model_deploy makes of the vendor's table; everything else as in the package `like`."""
+    arguments = ["--mlir", f"{MODEL}.mlir", "--quantize", "INT8", "--chip", CHIP, "--quant_input"]
+    arguments += ["--calibration_table", "calibration", "--skip_validation", "--model", f"{MODEL}.bmodel", *options]
+    tools.tool("model_deploy", arguments, folder)
+    manifest = json.loads((like / "manifest.json").read_text())
+    names = [output["name"] for output in manifest["outputs"]]
+    info = tools.model_tool("--info", f"{MODEL}.bmodel", folder=folder)
+    made = Compiled((folder / f"{MODEL}.bmodel").read_bytes(), "tpu-mlir", read_outputs(info, names), {})
+    target = load_target(CHIP)
+    files = {target.file: made.artifact, "labels.txt": (like / "labels.txt").read_bytes()}
+    write_files(out, for_chip(manifest, target, made), files)
+    return out
+
+
+def expected_ms(folder: Path) -> float:
+    """Milliseconds that the compiler expects of the last .bmodel that it made in `folder`."""
+    text = (folder / "compiler_profile_0.txt").read_text()
+    return round(float(text.rsplit("runtime: ", 1)[1].split("ms")[0]), 3)
+
+
+# ------------------------------------------------------------------------------------------------ the proof
+
+
+def our_package(folder: Path, calib: Path, name: str, recipe: str) -> tuple[Path, Path, dict[str, float]]:
+    """Our plan of a recipe: as the CPU runs it, compiled, and the seconds of both steps."""
+    host, chip = folder / f"{name}.cpu.yoloq", folder / f"{name}.yoloq"
+    _, seconds = timed(lambda: quantize(DEMO, calib, host, CHIP, recipe=recipe, compiled=False))
+    _, compiling = timed(lambda: compile_package(host, CHIP, chip, folder / f"{name}.log", lambda items, _: items))
+    return host, chip, {"quantise_s": seconds, "compile_s": compiling}
+
+
+def prove_sophgo(folder: Path) -> dict:
+    os.environ[sophgo.VARIABLE] = str(sophgo.runtime(CHIP))
+    data = load_dataset(DATA, "val")
+    data = replace(data, samples=data.samples[:PICTURES])
+    quantize(DEMO, CALIB, folder / "cpu.yoloq")
+    base = run_model(folder / "cpu.yoloq", data).detections
+    plain = run_model(DEMO, data).detections
+    sides = {"float": figures(plain, data), "cpu_int8": figures(base, data) | {"matched_float": matched(base, plain)}}
+    tools = TpuMlir.ready(folder / "log")
+    host, chip, seconds = our_package(folder, CALIB, "ours", "default")
+    found = on_library(chip, data)
+    graph = run_model(host, data, engine="reference").detections
+    sides["chip"] = seconds | figures(found, data) | {
+        "matched_cpu_int8": matched(found, base),
+        "matched_float": matched(found, plain),
+        "matched_same_graph": matched(found, graph),
+    }  # fmt: skip
+    print(json.dumps(sides, indent=1), flush=True)
+    picture = next(iter(PictureStream([data.samples[0].path], 640, 640, "RGB", "center")))
+    equal = same_bytes(chip, picture, tools, folder)
+    rivals = compare(folder, tools, data, plain)
+    drop = sides["cpu_int8"]["map50"] - sides["chip"]["map50"]
+    best = max(rivals["vendor"], key=lambda side: side["map50_95"])
+    checks = {
+        f"mAP50 within {MOST_DROP} of the CPU's INT8": drop <= MOST_DROP,
+        f"{LEAST_MATCHED} % of the detections are those of the quantised graph": sides["chip"]["matched_same_graph"]
+        >= LEAST_MATCHED,
+        "raw heads equal the vendor's model_runner, byte for byte": equal,
+        "we lose less than the vendor's calibration": rivals["ours"]["map50_95"] > best["map50_95"],
+        "we take less time than the vendor's calibration": rivals["ours"]["quantise_s"] < rivals["vendor_table_s"],
+    }
+    return {"ok": all(checks.values()), "checks": checks, "chip": CHIP, "pictures": PICTURES, **sides, "rivals": rivals}
+
+
+def compare(folder: Path, tools: TpuMlir, data: Dataset, plain: Sequence[Detections]) -> dict:
+    """Our tables and the vendor's, from the same few pictures, for the same network and simulator."""
+    calib, work = folder / "few", folder / "vendor"
+    calib.mkdir()
+    work.mkdir()
+    for path in list_images(CALIB)[:CALIBRATION]:
+        shutil.copyfile(path, calib / path.name)
+    _, ours, seconds = our_package(folder, calib, "few", "fast")
+    found = on_library(ours, data)
+    mine = seconds | figures(found, data) | {"matched_float": matched(found, plain)}
+    result: dict[str, Any] = {"pictures": CALIBRATION, "ours": mine}
+    quantize(DEMO, None, folder / "float.yoloq", CHIP, precision="float32", compiled=False)
+    more = environment("tpu_mlir-calibration", "3.10", ROOT / "tests" / "data" / "sophgo" / "calibration.txt")
+    theirs = replace(tools, more=(next(more.glob("lib/python*/site-packages")),))
+    stream = PictureStream(list_images(calib), 640, 640, "RGB", "center")
+    _, result["vendor_table_s"] = timed(
+        lambda: vendor_table(theirs, folder / "float.yoloq" / "model.onnx", stream, work)
+    )
+    result["vendor"] = []
+    for name, options in (("symmetric, its default", ()), ("asymmetric", ("--asymmetric",))):
+        package = folder / f"vendor{len(result['vendor'])}.yoloq"
+        _, compiling = timed(lambda p=package, o=options: vendor_package(tools, folder / "float.yoloq", work, p, o))
+        found = on_library(package, data)
+        side = {"way": name, "compile_s": compiling, **figures(found, data), "matched_float": matched(found, plain)}
+        result["vendor"].append(side | {"expected_ms": expected_ms(work)})
+        print(json.dumps(result["vendor"][-1]), flush=True)
+    return result

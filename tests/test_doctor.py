@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""yoloq doctor: what a machine lacks for a backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sophgo
+from yoloq import doctor
+from yoloq.cli import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str, runtime: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "yoloq", "doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=sophgo.environment(runtime), check=False)
+
+
+def test_all(capsys: Capture) -> None:
+    assert main(["doctor"]) == 0, "what is not asked for may be missing"
+    printed = capsys.readouterr().out
+    assert "ok  backend cpu" in printed and "backend sophgo" in printed
+    assert main(["doctor", "--json", "-"]) == 0
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {check["subject"] for check in checks} >= {"backend cpu", "sophgo devices", "sophgo runtime"}
+    assert all(set(check) == {"subject", "ok", "text"} for check in checks)
+
+
+def test_a_runtime_that_is_there(build_dir: Path) -> None:
+    double = build_dir / "testing" / "sophgo"
+    done = run("sophgo", runtime=double)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok  backend sophgo       BMRuntime 1.0.0 double, usable" in done.stdout
+    assert f"{double} is there (YOLOQ_SOPHGO_RUNTIME)" in done.stdout
+
+
+def test_a_runtime_that_is_missing(tmp_path: Path) -> None:
+    done = run("sophgo", runtime=tmp_path / "none")
+    assert done.returncode == 1
+    assert "no  backend sophgo" in done.stdout and "install libsophon" in done.stdout
+    assert "is not there" in done.stdout
+
+
+def test_unknown_backend(capsys: Capture) -> None:
+    assert main(["doctor", "nosuch"]) == 1
+    assert "there is no backend nosuch" in capsys.readouterr().err
+
+
+def needs(folder: Path) -> doctor.Needs:
+    return doctor.Needs(str(folder / "bm-sophon*"), folder, "YOLOQ_NO_SUCH_VARIABLE", folder / "driver_version")
+
+
+def test_a_driver(tmp_path: Path) -> None:
+    (tmp_path / "bm-sophon0").touch()
+    (tmp_path / "driver_version").write_text("release version:0.5.1\n")
+    found = {check.subject: check for check in doctor.vendor_checks("sophgo", needs(tmp_path))}
+    assert found["sophgo devices"].text == str(tmp_path / "bm-sophon0")
+    assert found["sophgo driver"].text == "release version:0.5.1"
+    assert found["sophgo runtime"].text == f"{tmp_path} is there"
+
+
+def test_a_node_without_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = tmp_path / "bm-sophon0"
+    node.touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != node)  # root may open everything
+    found = next(doctor.vendor_checks("sophgo", needs(tmp_path)))
+    assert found.ok is False and f"no access to {node}" in found.text

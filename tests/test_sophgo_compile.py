@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vendor's compiler, really run: a tiny detector for a chip; what its tools say, in one line; no Python 3.10."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+import sophgo
+from flow_case import make_world
+from sophgo_tiny import float_graph, pictures, quantised
+from yoloq_quantize import quantize
+from yoloq_quantize.compile.environment import environment, find_python
+from yoloq_quantize.compile.sophgo import TpuMlir, compile_sophgo, explain, read_outputs, without_time
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.flow.compilers import compile_package
+from yoloq_quantize.scheme import load_target
+
+TARGET = load_target("bm1688")
+Raw = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same detector, quantised for the chip: as the CPU runs it, and compiled."""
+    world = make_world(tmp_path_factory.mktemp("sophgo") / "world").folder
+    for name, compiled in (("cpu", False), ("chip", True)):
+        model, calib, out = world / "tiny.onnx", world / "calib", world / f"{name}.yoloq"
+        quantize(model, calib, out, "bm1688", recipe="fast", data=world / "data.yaml", measure=False, compiled=compiled)
+    return {name: world / f"{name}.yoloq" for name in ("cpu", "chip")} | {"pictures": world / "images" / "val"}
+
+
+def manifest(package: Path) -> dict:
+    return json.loads((package / "manifest.json").read_text())
+
+
+def test_the_package_says_what_the_compiler_made(packages: dict[str, Path]) -> None:
+    made, host = manifest(packages["chip"]), manifest(packages["cpu"])
+    assert made["target"] | {"compiler": ""} == {
+        "chip": "bm1688", "backend": "sophgo", "sdk": "tpu-mlir", "sdk_version": "1.30.2", "compiler": "",
+    }  # fmt: skip
+    assert made["target"]["compiler"].endswith("tpu-mlir 1.30.2")
+    assert (host["target"]["chip"], host["artifacts"][0]["file"]) == ("cpu", "model.onnx")
+    assert made["input"] == host["input"] | {"dtype": "uint8", "layout": "NHWC"}
+    assert {part["tensor"] for part in made["head"]["outputs"]} == {output["name"] for output in made["outputs"]}
+    for output, before in zip(made["outputs"], host["outputs"], strict=True):
+        assert output["name"] == f"{before['name']}_Conv_f32"
+        assert {**output, "name": ""} == {**before, "name": ""}
+    assert made["quantization"]["f16_operators"] == 6  # the last convolutions
+    assert sorted(made["files"]) == ["labels.txt", "model.bmodel"]
+    assert not packages["chip"].with_name("chip.yoloq.log").exists()
+
+
+def detections(package: Path, folder: Path, out: Path, runtime: Path) -> list[dict]:
+    command = [sys.executable, "-m", "yoloq", "detect", package, *sorted(folder.glob("*.png"))]
+    command += ["--json", out, "--score", "0.1"]
+    done = subprocess.run(command, env=sophgo.environment(runtime), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())["images"]
+
+
+def test_the_library_runs_it_as_the_cpu_runs_its_graph(packages: dict[str, Path], tmp_path: Path) -> None:
+    runtime = sophgo.runtime()
+    on_chip, on_cpu = (
+        detections(packages[name], packages["pictures"], tmp_path / name, runtime) for name in ("chip", "cpu")
+    )
+    scores = [[[found["score"] for found in picture["detections"]] for picture in run] for run in (on_chip, on_cpu)]
+    assert sum(map(len, scores[0])) > 10
+    for chip, cpu in zip(*scores, strict=True):
+        assert abs(len(chip) - len(cpu)) <= 2
+        size = min(len(chip), len(cpu))
+        np.testing.assert_allclose(chip[:size], cpu[:size], atol=0.03)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
+    """Raw heads of one picture: on the vendor's simulator by its own runner, and of the QDQ graph by ONNX Runtime."""
+    folder = tmp_path_factory.mktemp("raw")
+    graph, picture = quantised(float_graph()), pictures(9)[8]
+    proto = ir.to_proto(graph)
+    made = compile_sophgo(proto.SerializeToString(), TARGET, folder / "log", lambda items, _: items)
+    (folder / "m.bmodel").write_bytes(made.artifact)
+    np.savez(folder / "in.npz", images_u8=picture)
+    arguments = ["--input", "in.npz", "--model", "m.bmodel", "--output", "out.npz"]
+    TpuMlir.ready(folder / "log").tool("model_runner", arguments, folder)
+    with np.load(folder / "out.npz") as found:
+        chip = {output.source: found[output.name] for output in made.outputs}
+    session = ort.InferenceSession(proto.SerializeToString())
+    names = [output.source for output in made.outputs]
+    return chip, dict(zip(names, session.run(names, {"images_u8": picture}), strict=True))
+
+
+def test_the_simulator_computes_the_quantised_graph(raw: Raw) -> None:
+    """Float requantisation against the chip's multiplier and shift: a few integers differ by one."""
+    chip, wanted = raw
+    assert set(chip) == set(wanted) == {f"{role}_{level}" for role in ("box", "score") for level in range(3)}
+    for name, tensor in chip.items():
+        error = np.sqrt(np.mean((tensor - wanted[name]) ** 2)) / wanted[name].std()
+        assert error < 0.02, (name, error)
+
+
+def test_the_committed_model_computes_the_same(raw: Raw, tmp_path: Path) -> None:
+    """tests/data/sophgo/tiny.bmodel is what tests/sophgo_tiny.py makes today: the outputs are the same bytes."""
+    (tmp_path / "tiny.bmodel").write_bytes(sophgo.TINY.read_bytes())
+    assert len(sophgo.TINY.read_bytes()) < 300_000
+    np.savez(tmp_path / "in.npz", images_u8=pictures(9)[8])
+    arguments = ["--input", "in.npz", "--model", "tiny.bmodel", "--output", "out.npz"]
+    TpuMlir.ready(tmp_path / "log").tool("model_runner", arguments, tmp_path)
+    with np.load(tmp_path / "out.npz") as found:
+        for name, tensor in raw[0].items():
+            assert found[f"{name}_Conv_f32"].reshape(-1)[: tensor.size].tobytes() == tensor.tobytes(), name
+
+
+def test_the_same_input_gives_the_same_bytes(packages: dict[str, Path], tmp_path: Path) -> None:
+    compile_package(packages["cpu"], "bm1688", tmp_path / "again.yoloq", tmp_path / "log", lambda items, _: items)
+    assert (tmp_path / "again.yoloq" / "model.bmodel").read_bytes() == (packages["chip"] / "model.bmodel").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_what_the_compiler_cannot_do_is_one_line_and_its_words_are_kept(tmp_path: Path) -> None:
+    model = float_graph()
+    last = model.graph.outputs[0].producer()
+    celu = ir.node("Celu", [last.inputs[0]], name="odd")
+    model.graph.insert_before(last, [celu])
+    last.replace_input_with(0, celu.outputs[0])
+    log = tmp_path / "made.yoloq.log"
+    wanted = r"^Sophgo's model_transform failed: .*Celu.*its words are in .*made\.yoloq\.log$"
+    with pytest.raises(QuantizeError, match=wanted) as said:
+        compile_sophgo(ir.to_proto(model).SerializeToString(), TARGET, log, lambda items, _: items)
+    assert "\n" not in str(said.value)
+    assert "model_transform.py" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "meaning"),
+    [
+        ("KeyError: 'Foo'\n", 1, "it does not know the operator or tensor Foo"),
+        ("x.mlir:1: error: failed to legalize operation 'top.Foo'\n", 1, "the chip cannot do its operator top.Foo"),
+        ("what():  std::bad_alloc\n", -6, "it ran out of memory; compile on a machine with more"),
+        ("[Errno 28] No space left on device\n", 1, "the disk is full; TMPDIR names the folder that it works in"),
+        ("RuntimeError: two\n  words\n", 1, "two"),
+        ("", -9, "it was ended by signal 9, for want of memory"),
+        ("hello\n", 3, "exit code 3, and it does not say why"),
+    ],
+)
+def test_sayings_are_translated(said: str, code: int, meaning: str) -> None:
+    assert explain(said, code) == meaning
+
+
+def test_without_its_python_the_reason_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYENV_ROOT", "XDG_DATA_HOME", "YOLOQ_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(QuantizeError, match=r"needs Python 3\.10, .*`pyenv install 3\.10`"):
+        TpuMlir.ready(tmp_path / "log")
+
+
+def test_a_python_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyenv puts a python3.10 on PATH that fails where 3.10 is not the chosen version."""
+    shim = tmp_path / "python3.10"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    before = find_python("3.10")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert before is not None
+    assert find_python("3.10") not in (None, shim)
+
+
+def test_an_installation_that_fails_leaves_nothing_but_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLOQ_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    wanted = tmp_path / "wanted.txt"
+    wanted.write_text(f"no-such-thing==1 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(QuantizeError, match=r"could not be installed: .*no-such-thing.*\.log$"):
+        environment("thing", "3.10", wanted)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".txt", ".log", ".lock"}
+
+
+def test_an_output_that_is_not_understood_is_refused() -> None:
+    good = "input: images_u8, [1, 64, 64, 3], uint8, scale: 1, zero_point: 0\n"
+    line = "output: a_Conv, [1, 4], int8, scale: 0.5, zero_point: 3\n"
+    found = read_outputs(good + line, ["a"])[0]
+    assert (found.name, found.shape, found.dtype, found.scale, found.zero_point) == ("a_Conv", (1, 4), "int8", 0.5, 3)
+    with pytest.raises(QuantizeError, match="does not take bytes"):
+        read_outputs(good.replace("scale: 1,", "scale: 2,") + line, ["a"])
+    with pytest.raises(QuantizeError, match="1 outputs of 2"):
+        read_outputs(good + line, ["a", "b"])
+    with pytest.raises(QuantizeError, match="'a_Conv' of int8 for 'b'"):
+        read_outputs(good + line, ["b"])
+
+
+def test_the_time_of_making_goes_and_nothing_else() -> None:
+    time, data = b"Sun Nov 22 14:43:08 2026", b"Mon Nov 23 00:00:00 2026 in the data stays"
+    made = bytes(8) + (30).to_bytes(4, "little") + bytes(52) + time.ljust(30) + data
+    assert without_time(made) == made.replace(time, b"Thu Jan  1 00:00:00 1970")
