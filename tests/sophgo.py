@@ -7,6 +7,7 @@ import importlib.util
 import os
 import struct
 from pathlib import Path
+from types import ModuleType
 
 from conftest import ROOT, dummy_manifest, write_package
 
@@ -16,12 +17,21 @@ CLASSES = ["bolt", "nut", "washer"]
 VARIABLE = "YOLOQ_SOPHGO_RUNTIME"
 
 
-def runtime(chip: str = "bm1688") -> Path:
-    """The folder of the vendor's runtime with the chip's simulator; fetched the first time."""
+def _tool() -> ModuleType:
     spec = importlib.util.spec_from_file_location("sophgo_runtime", ROOT / "tools" / "sophgo_runtime.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.lay_out(chip)
+    return module
+
+
+def runtime(chip: str = "bm1688") -> Path:
+    """The folder of the vendor's runtime with the chip's simulator; fetched the first time."""
+    return _tool().lay_out(chip)
+
+
+def wheel() -> Path:
+    """The wheel of the vendor's compiler, which the runtime is from too."""
+    return _tool().fetch_wheel()
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import onnxruntime as ort
 import pytest
 
 import sophgo
+from conftest import ROOT
 from flow_case import make_world
 from sophgo_tiny import float_graph, pictures, quantised
 from yoloq_quantize import quantize
@@ -26,6 +28,15 @@ from yoloq_quantize.scheme import load_target
 
 TARGET = load_target("bm1688")
 Raw = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler() -> Iterator[None]:
+    """The vendor's compiler, in build/ as everything that tests fetch; its wheel is the one the simulator is from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLOQ_CACHE", os.environ.get("YOLOQ_CACHE") or str(ROOT / "build" / "cache"))
+        patch.setenv("YOLOQ_WHEELS", str(sophgo.wheel().parent))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -234,3 +234,17 @@ def test_the_chips_differ_by_name_only(chip: str) -> None:
     target = load_target(chip)
     assert (target.chip, target.backend, target.file) == (chip, "sophgo", "model.bmodel")
     assert replace(target, chip=TARGET.chip) == TARGET
+
+
+def test_what_an_activation_does_not_tell_apart_costs_no_integers() -> None:
+    """SiLU is flat below -8: the range of what it reads ends there, and the sum's, which Add reads, does not."""
+    model = float_graph()
+    for node in model.graph:
+        if node.op_type == "Conv" and node.outputs[0].name in ("first", "second"):
+            weight = node.inputs[1].const_value.numpy() * 20
+            node.inputs[1].const_value = ir.tensor(weight, name=node.inputs[1].name)
+    lowered = lower(ir.from_proto(quantised(model)), TARGET.place)
+    for name in ("first", "second"):
+        low, high = lowered.ranges[name]
+        assert abs(low + 8) <= (high - low) / 255  # to the next integer
+        assert high > 40

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,11 +48,11 @@ def _is_version(python: Path, version: str) -> bool:
     return done.returncode == 0 and done.stdout.strip() == version
 
 
-def environment(name: str, version: str, requirements: Path, unwanted: tuple[str, ...] = (), wheels: str = "") -> Path:
+def environment(name: str, version: str, requirements: Path, unwanted: tuple[str, ...] = ()) -> Path:
     """The folder of an environment that has exactly `requirements` (a pip file with hashes), made if it is not there.
 
-    unwanted: files to remove from it, by patterns from its site-packages. wheels: a folder that pip looks into first
-    (YOLOQ_WHEELS). Processes may call this at the same time.
+    unwanted: files to remove from it, by patterns from its site-packages. YOLOQ_WHEELS may name a folder of wheels
+    that need no download. Processes may call this at the same time.
     """
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = cache_folder() / f"{name}-{digest}"
@@ -69,7 +70,7 @@ def environment(name: str, version: str, requirements: Path, unwanted: tuple[str
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                _install(python, folder, requirements, unwanted, wheels or os.environ.get("YOLOQ_WHEELS", ""))
+                _install(python, folder, _with_wheels(requirements), unwanted)
     except OSError as error:
         raise QuantizeError(
             f"{folder.parent}: {error.strerror or error}; name another folder in YOLOQ_CACHE"
@@ -86,9 +87,18 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _install(python: Path, folder: Path, requirements: Path, unwanted: tuple[str, ...], wheels: str) -> None:
+def _with_wheels(requirements: Path) -> str:
+    """The requirements, with the file's path where YOLOQ_WHEELS has the wheel; pip checks its hash all the same."""
+    text, wheels = requirements.read_text(encoding="utf-8"), os.environ.get("YOLOQ_WHEELS")
+    for name, version in re.findall(r"^([\w-]+)==(\S+)", text, flags=re.M) if wheels else ():
+        found = sorted(Path(wheels).glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+        text = text.replace(f"{name}=={version} ", f"{found[0].resolve()} ") if found else text
+    return text
+
+
+def _install(python: Path, folder: Path, requirements: str, unwanted: tuple[str, ...]) -> None:
     """Makes it beside its place, then renames it there."""
-    print(f"yoloq: installing {folder.name} into {folder.parent} (once; about 450 MB to download)", file=sys.stderr)
+    print(f"yoloq: installing {folder.name} into {folder.parent}, once; this downloads a lot", file=sys.stderr)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _run([str(python), "-m", "venv", str(scratch)], folder)
@@ -101,8 +111,9 @@ def _install(python: Path, folder: Path, requirements: Path, unwanted: tuple[str
             "--disable-pip-version-check",
             "--no-deps",
         ]
-        pip += ["--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(requirements)]
-        _run(pip + (["--find-links", wheels] if wheels else []), folder)
+        wanted = scratch / "requirements.txt"
+        wanted.write_text(requirements, encoding="utf-8")
+        _run([*pip, "--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(wanted)], folder)
         packages = next(scratch.glob("lib/python*/site-packages"))
         for pattern in unwanted:
             for path in packages.glob(pattern):

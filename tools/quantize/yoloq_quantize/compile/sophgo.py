@@ -179,8 +179,19 @@ class _Job:
             artifact=without_time(self.bmodel.read_bytes()),
             compiler=f"tpu-mlir {VERSION}",
             outputs=read_outputs(said, names),
-            summary={"int8_operators": self.tables.int8, "f16_operators": self.tables.float},
+            summary={
+                "int8_operators": self.tables.int8,
+                "f16_operators": self.tables.float,
+                "expected_ms": expected_ms(self.folder),
+            },
         )
+
+
+def expected_ms(folder: Path) -> float | None:
+    """What the compiler expects a picture to take on one core, by its own count of cycles; no measurement."""
+    profile = folder / "compiler_profile_0.txt"
+    found = re.findall(r"runtime: ([\d.]+)ms", profile.read_text(encoding="utf-8")) if profile.is_file() else []
+    return round(float(found[-1]), 3) if found else None
 
 
 def read_outputs(info: str, sources: Sequence[str]) -> tuple[CompiledOutput, ...]:
