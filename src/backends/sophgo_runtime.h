@@ -238,7 +238,7 @@ inline void open_runtime(const std::string &folder, Runtime *runtime) {
     SOPHGO_BMRT(SOPHGO_FIND)
     if (missing)
         throw Failure{YQB_EBACKEND,
-                      "Sophgo's runtime in " + folder + " has no " + missing + ": install libsophon 0.4.6 or newer"};
+                      "Sophgo's runtime in " + folder + " has no " + missing + ": install a newer libsophon"};
     SOPHGO_OPTIONAL(SOPHGO_FIND) // dlsym looks into what libbmrt needs, libbmlib, too
 #undef SOPHGO_FIND
     runtime->version = describe(*runtime);
