@@ -41,7 +41,9 @@ DEMO = ROOT / "models" / "fasteners-yolo26n-e2e.onnx"
 CALIB = ROOT / "datasets" / "fasteners" / "images" / "calib"
 DATA = ROOT / "datasets" / "fasteners" / "data.yaml"
 MOST_DROP = 1.0  # points of mAP50 below the CPU's INT8
-MOST_ERROR = 0.15  # of the raw heads against the quantised graph in ONNX Runtime: RMS by standard deviation
+# Of the raw heads against the quantised graph in ONNX Runtime: RMS by standard deviation. Set after a first measurement
+# of 0.10, to notice a change: it is no claim of closeness.
+MOST_ERROR = 0.15
 # Percent of the detections above SCORE that were asked to be those of the CPU's INT8. Recorded as it is, and not part
 # of the verdict: the float model itself reaches less ("matched_float" of "cpu_int8").
 ASKED_MATCHED = 97.0

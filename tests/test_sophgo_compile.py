@@ -16,6 +16,7 @@ import onnxruntime as ort
 import pytest
 
 import sophgo
+import test_sophgo_lowering as small
 from conftest import ROOT
 from flow_case import make_world
 from sophgo_tiny import float_graph, pictures, quantised
@@ -70,6 +71,17 @@ def test_the_package_says_what_the_compiler_made(packages: dict[str, Path]) -> N
     assert not packages["chip"].with_name("chip.yoloq.log").exists()
 
 
+def test_without_int8_it_is_all_f16_and_still_takes_bytes(packages: dict[str, Path], tmp_path: Path) -> None:
+    world = packages["cpu"].parent
+    out = tmp_path / "f16.yoloq"
+    quantize(world / "tiny.onnx", None, out, "bm1688", precision="float32", data=world / "data.yaml", measure=False)
+    made = manifest(out)
+    assert (made["precision"], made["input"]["dtype"]) == ("float16", "uint8")
+    assert made["quantization"]["int8_operators"] == 2  # the bytes, and their way to NCHW
+    found = detections(out, packages["pictures"], tmp_path / "found", sophgo.runtime())
+    assert sum(len(picture["detections"]) for picture in found) > 10
+
+
 def detections(package: Path, folder: Path, out: Path, runtime: Path) -> list[dict]:
     command = [sys.executable, "-m", "yoloq", "detect", package, *sorted(folder.glob("*.png"))]
     command += ["--json", out, "--score", "0.1"]
@@ -91,12 +103,8 @@ def test_the_library_runs_it_as_the_cpu_runs_its_graph(packages: dict[str, Path]
         np.testing.assert_allclose(chip[:size], cpu[:size], atol=0.03)
 
 
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
-    """Raw heads of one picture: on the vendor's simulator by its own runner, and of the QDQ graph by ONNX Runtime."""
-    folder = tmp_path_factory.mktemp("raw")
-    graph, picture = quantised(float_graph()), pictures(9)[8]
-    proto = ir.to_proto(graph)
+def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path) -> Raw:
+    """Raw tensors of one picture: on the vendor's simulator by its own runner, and of the QDQ graph by ONNX Runtime."""
     made = compile_sophgo(proto.SerializeToString(), TARGET, folder / "log", lambda items, _: items)
     (folder / "m.bmodel").write_bytes(made.artifact)
     np.savez(folder / "in.npz", images_u8=picture)
@@ -109,13 +117,30 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
     return chip, dict(zip(names, session.run(names, {"images_u8": picture}), strict=True))
 
 
+def error(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
+    return on_both(ir.to_proto(quantised(float_graph())), pictures(9)[8], tmp_path_factory.mktemp("raw"))
+
+
+@pytest.mark.parametrize("activation", ["SiLU", "HardSwish", "LeakyRelu"])
+def test_activations_sums_and_joins_compute_the_quantised_graph(activation: str, tmp_path: Path) -> None:
+    graph = small.float_graph(activation)
+    picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
+    chip, wanted = on_both(small.quantised(graph), picture, tmp_path)
+    print(activation, error(chip["box_0"], wanted["box_0"]))
+    assert error(chip["box_0"], wanted["box_0"]) < 0.02
+
+
 def test_the_simulator_computes_the_quantised_graph(raw: Raw) -> None:
     """Float requantisation against the chip's multiplier and shift: a few integers differ by one."""
     chip, wanted = raw
     assert set(chip) == set(wanted) == {f"{role}_{level}" for role in ("box", "score") for level in range(3)}
     for name, tensor in chip.items():
-        error = np.sqrt(np.mean((tensor - wanted[name]) ** 2)) / wanted[name].std()
-        assert error < 0.02, (name, error)
+        assert error(tensor, wanted[name]) < 0.02, name
 
 
 def test_the_committed_model_computes_the_same(raw: Raw, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def float_graph(activation: str = "SiLU") -> ir.Model:
     given = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
     answer = helper.make_tensor_value_info("box_0", TensorProto.FLOAT, [1, 4, SIDE, SIDE])
     graph = helper.make_graph(nodes, "small", [given], [answer], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     model = onnx.shape_inference.infer_shapes(model)
     return run_passes(ir.from_proto(model), UniqueNames(), Uint8Input())
 
