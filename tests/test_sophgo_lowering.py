@@ -248,3 +248,8 @@ def test_what_an_activation_does_not_tell_apart_costs_no_integers() -> None:
         low, high = lowered.ranges[name]
         assert abs(low + 8) <= (high - low) / 255  # to the next integer
         assert high > 40
+
+
+def test_what_the_compiler_gets_wrong_is_refused_by_name() -> None:
+    with pytest.raises(QuantizeError, match=r"LeakyRelu .* SiLU, HardSwish or Relu"):
+        lower(ir.from_proto(quantised(float_graph("LeakyRelu"))), TARGET.place)

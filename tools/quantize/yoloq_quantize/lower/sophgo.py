@@ -22,6 +22,7 @@ from yoloq_quantize.scheme import PlaceScheme
 
 BYTES = (0.0, 255.0)  # the range of the picture's input and of what moves it: scale 1, so that bytes go in as they are
 UNREAD = (-1.0, 1.0)  # of values that nothing reads as integers; the compiler wants a row all the same
+REFUSED = ("LeakyRelu",)  # one range for it and its convolution, and ONNX's default slope is taken for 0
 NO_ROW = ("Weight", "None")
 
 
@@ -59,6 +60,12 @@ class Lowered:
 def lower(model: ir.Model, scheme: PlaceScheme) -> Lowered:
     """`model`: a cut QDQ graph (or float: then everything is F16), taken apart in place. `scheme`: of the target."""
     found = unquantise(model)
+    for node in found.graph.graph:
+        if node.op_type in REFUSED:
+            raise QuantizeError(
+                f"{node.op_type} {node.name!r}: Sophgo's compiler computes it otherwise than the graph;"
+                " train with SiLU, HardSwish or Relu"
+            )
     _scale_picture(found)
     ranges, int8 = _follow(found, scheme)
     return Lowered(found.graph, ranges, found.edges, int8)
