@@ -171,6 +171,22 @@ def test_dialogs_edit_rules_and_settings(display: str, package: Path, pictures: 
     assert (written["SaveNg"], written["TimeoutMs"]) == (False, 1234)
 
 
+def test_quick_presses_are_clicks_of_their_own(display: str, package: Path, pictures: Path, tmp_path: Path) -> None:
+    """One each on two buttons side by side, and two on one, faster than a double click."""
+    with Host(display, tmp_path / "settings.json", "--package", package, "--source", pictures / "00000.jpg") as host:
+        host.wait(lambda status: status["inspected"])
+        host.click("theme")
+        host.click("openSettings")
+        host.click("settingsCancel")
+        host.wait(lambda _: "settings" not in host.controls())
+        host.click("openRules")
+        x, y, width, height = host.wait_for_control("rulesAdd")["place"]
+        host.xdotool("mousemove", x + width // 2, y + height // 2, "click", "--repeat", 2, "--delay", 150, 1)
+        host.wait_for_control("ruleClass1")
+        host.click("rulesCancel")
+        host.quit()
+
+
 def test_zoom_and_pan(display: str, package: Path, pictures: Path, tmp_path: Path) -> None:
     with Host(display, tmp_path / "settings.json", "--package", package, "--source", pictures / "00000.jpg") as host:
         host.wait(lambda status: status["inspected"])

@@ -33,6 +33,8 @@ namespace YoloQ.WinForms.Views
             _kind = kind;
             Cursor = Cursors.Hand;
             Size = new Size(Theme.Px(32), Theme.Px(32));
+            // Clicks are made in OnMouseUp: of two quick presses Windows makes one click, and Mono of presses on neighbours too.
+            SetStyle(ControlStyles.StandardClick | ControlStyles.StandardDoubleClick, false);
             UpdateText();
         }
 
@@ -145,15 +147,20 @@ namespace YoloQ.WinForms.Views
 
         protected override void OnMouseDown(MouseEventArgs e)
         {
-            Change(ref _down, true);
+            Change(ref _down, e.Button == MouseButtons.Left);
             Focus();
             base.OnMouseDown(e);
         }
 
         protected override void OnMouseUp(MouseEventArgs e)
         {
+            bool pressed = _down;
             Change(ref _down, false);
             base.OnMouseUp(e);
+            if (pressed && e.Button == MouseButtons.Left && ClientRectangle.Contains(e.Location))
+            {
+                PerformClick();
+            }
         }
 
         protected override void OnKeyDown(KeyEventArgs e)
