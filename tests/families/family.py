@@ -18,7 +18,7 @@ from families.peers import CACHE, ROOT, export, fetch, run_peer
 from yoloq_quantize.metrics import MAX_DETECTIONS, Detections
 from yoloq_quantize.reference import Candidates, Head, Letterbox, Session, decode, suppress
 
-CALIBRATION, VALIDATION = 64, 200  # pictures
+CALIBRATION, VALIDATION = 64, 1_000  # pictures
 CALIBRATION_SEED, VALIDATION_SEED = 300_000, 500_000  # 700,000 and on: what molecules.STYLE was fitted on
 
 DENSE = Head("cxcywh", "probability", True, (("combined", 0),), (1,))
@@ -152,7 +152,7 @@ def screens_family() -> Family:
 
 
 def fasteners_family(form: str) -> Family:
-    """YOLO26n, the demo model; 500 validation pictures of other seeds than any of the demo's."""
+    """YOLO26n, the demo model; 2,000 validation pictures of other seeds than any of the demo's."""
     model = ROOT / "models" / f"fasteners-yolo26n-{form}.onnx"
     folder = CACHE / "fasteners"
     write_split(folder, "val", fasteners.sample, fasteners.SEED, fasteners.COUNT, jpeg=92)

@@ -13,7 +13,8 @@ from yoloq_quantize.pictures import PictureStream
 
 
 def cut_crops(pictures: PictureStream, count: int, side: int, multiple: int, seed: int) -> Tensor:
-    """uint8 [count, height, width, 3] at random places, from every picture as often as from any other.
+    """uint8 [count, height, width, 3] at random places, from every picture as often as from any other, every second crop of
+    a picture mirrored.
 
     `side`: of a crop at most, in pixels; both sides are multiples of `multiple`, and no longer than the picture's.
     """
@@ -27,7 +28,8 @@ def cut_crops(pictures: PictureStream, count: int, side: int, multiple: int, see
         for index in range(picture_index, count, len(pictures)):
             top = int(places[index, 0] * (picture.shape[0] - height + 1))
             left = int(places[index, 1] * (picture.shape[1] - width + 1))
-            crops[index] = picture[top : top + height, left : left + width]
+            crop = picture[top : top + height, left : left + width]
+            crops[index] = crop[:, ::-1] if index // len(pictures) % 2 else crop
     return torch.from_numpy(crops)
 
 

@@ -28,12 +28,12 @@ class Settings:
     """
 
     side: int = 320
-    crops: int = 224
+    crops: int = 640
     held_out: int = 32
     batch: int = 4
     block_convolutions: int = 6
     block_steps: int = 40
-    distil_steps: int = 250
+    distil_steps: int = 600
     rounding_rate: float = 3e-3
     scale_rate: float = 3e-4
     bias_rate: float = 3e-4

@@ -16,16 +16,20 @@ from yoloq_quantize.train.fakequant import FakeQuantized
 from yoloq_quantize.train.headloss import decode, losses
 
 ALIKE = 1e-9  # a loss that is as good as none
+TARGET_BYTES = 1 << 29  # of the teacher's raw tensors
 
 Values = dict[str, Tensor]
 
 
 class Distillation:
-    """Student against teacher on some crops: uint8 [n, h, w, 3]. The teacher's raw tensors are kept."""
+    """Student against teacher on crops uint8 [n, h, w, 3], as many of them as the teacher's raw tensors, which are kept,
+    leave room for."""
 
     def __init__(self, head: Head, student: FakeQuantized, teacher: Executor, crops: Tensor) -> None:
-        self.head, self.student, self.crops = head, student, crops
+        self.head, self.student = head, student
         self.source = student.inputs[0]
+        one = run_all(teacher, {self.source: crops[:1]}, (self.source,), student.outputs)
+        self.crops = crops = crops[: max(1, TARGET_BYTES // sum(4 * value.numel() for value in one.values()))]
         self.target = run_all(teacher, {self.source: crops}, (self.source,), student.outputs)
 
     def losses(self, indices: Tensor) -> tuple[Tensor, Tensor]:
