@@ -13,8 +13,8 @@ from yoloq_quantize.pictures import PictureStream
 
 
 def cut_crops(pictures: PictureStream, count: int, side: int, multiple: int, seed: int) -> Tensor:
-    """uint8 [count, height, width, 3] at random places, from every picture as often as from any other, every second crop of
-    a picture mirrored.
+    """uint8 [count, height, width, 3] at random places, from every picture as often as from any other, every second
+    crop of a picture mirrored.
 
     `side`: of a crop at most, in pixels; both sides are multiples of `multiple`, and no longer than the picture's.
     """

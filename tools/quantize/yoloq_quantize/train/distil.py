@@ -22,8 +22,8 @@ Values = dict[str, Tensor]
 
 
 class Distillation:
-    """Student against teacher on crops uint8 [n, h, w, 3], as many of them as the teacher's raw tensors, which are kept,
-    leave room for."""
+    """Student against teacher on crops uint8 [n, h, w, 3], as many of them as the teacher's raw tensors, which are
+    kept, leave room for."""
 
     def __init__(self, head: Head, student: FakeQuantized, teacher: Executor, crops: Tensor) -> None:
         self.head, self.student = head, student
