@@ -107,6 +107,7 @@ def test_the_library_runs_it_as_the_cpu_runs_its_graph(packages: dict[str, Path]
 def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path) -> Raw:
     """Raw tensors of one picture: on the vendor's simulator by its own runner, and of the QDQ graph by ONNX Runtime."""
     made = compile_sophgo(proto.SerializeToString(), TARGET, folder / "log", lambda items, _: items)
+    assert made.warnings == ()  # the chip has the scales of the graph
     (folder / "m.bmodel").write_bytes(made.artifact)
     np.savez(folder / "in.npz", images_u8=picture)
     arguments = ["--input", "in.npz", "--model", "m.bmodel", "--output", "out.npz"]
@@ -127,13 +128,13 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
     return on_both(ir.to_proto(quantised(float_graph())), pictures(9)[8], tmp_path_factory.mktemp("raw"))
 
 
-@pytest.mark.parametrize("activation", ["SiLU", "HardSwish"])
-def test_activations_sums_and_joins_compute_the_quantised_graph(activation: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("activation", "most"), [("SiLU", 0.02), ("HardSwish", 0.02), ("LeakyRelu", 0.03)])
+def test_activations_sums_and_joins_compute_the_quantised_graph(activation: str, most: float, tmp_path: Path) -> None:
+    """The compiler runs LeakyRelu in F16, so that the last one is not rounded to 8 bits as it is in the graph."""
     graph = small.float_graph(activation)
     picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
     chip, wanted = on_both(small.quantised(graph), picture, tmp_path)
-    print(activation, error(chip["box_0"], wanted["box_0"]))
-    assert error(chip["box_0"], wanted["box_0"]) < 0.02
+    assert error(chip["box_0"], wanted["box_0"]) < most
 
 
 def test_the_simulator_computes_the_quantised_graph(raw: Raw) -> None:

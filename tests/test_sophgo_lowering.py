@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from yoloq_quantize.calibrate import calibrate
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, HeadOutput
-from yoloq_quantize.lower.sophgo import lower, make_tables, read_operators
+from yoloq_quantize.lower.sophgo import lower, make_tables, other_ranges, read_operators
 from yoloq_quantize.lower.unquantise import unquantise
 from yoloq_quantize.params import find_params
 from yoloq_quantize.passes import InsertQdq, Uint8Input, UniqueNames, run_passes
@@ -250,6 +250,26 @@ def test_what_an_activation_does_not_tell_apart_costs_no_integers() -> None:
         assert high > 40
 
 
-def test_what_the_compiler_gets_wrong_is_refused_by_name() -> None:
-    with pytest.raises(QuantizeError, match=r"LeakyRelu .* SiLU, HardSwish or Relu"):
-        lower(ir.from_proto(quantised(float_graph("LeakyRelu"))), TARGET.place)
+def test_leaky_relu_shares_the_scale_of_its_convolution_and_says_its_slope() -> None:
+    """The compiler gives both one range, and takes a slope that is not said for 0 where ONNX means 0.01."""
+    lowered = lower(ir.from_proto(quantised(float_graph("LeakyRelu"))), TARGET.place)
+    assert lowered.ranges["first"] == lowered.ranges["first_act"] == lowered.ranges["both"]
+    slopes = [node.attributes["alpha"].as_float() for node in lowered.graph.graph if node.op_type == "LeakyRelu"]
+    assert slopes == pytest.approx([0.01] * 3)
+
+
+def test_what_nothing_reads_as_integers_has_the_range_of_its_source() -> None:
+    """The compiler hands ranges on backwards, to what is INT8 too."""
+    lowered = lower(ir.from_proto(quantised(float_graph())), TARGET.place)
+    found = rows(make_tables(lowered, read_operators(operators_of(lowered.graph))).calibration)
+    assert found["box_0_Conv"] == found["third_act_Mul"]
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, []), (1.01, ["first_Conv"])])
+def test_a_scale_that_the_compiler_changed_is_seen(factor: float, expected: list[str]) -> None:
+    proto = quantised(float_graph())
+    lowered = lower(ir.from_proto(proto), TARGET.place)
+    tables = make_tables(lowered, read_operators(operators_of(lowered.graph)))
+    scale = pairs(proto)["first"][0] * factor
+    text = f'    %1 = "tpu.Conv2D"(%0) : (f32) -> tensor<1x8x!quant.uniform<i8:f32, {scale:.17g}:5>> loc(#loc1)\n'
+    assert other_ranges(tables, text + '#loc1 = loc("first_Conv")\n', symmetric=False) == expected

@@ -234,6 +234,7 @@ class _Job:
             log = out.with_name(f"{out.name}.log")
             made = compiler(content.artifact, content.target, log, self.subject.progress)
             content = replace(content, compiled=made)
+            self.warn(made.warnings)
         write_package(out, content, force)
         return self.done(out, content)
 

@@ -105,6 +105,8 @@ def _store(graph: ir.Graph, scheme: PlaceScheme, walk: _Walk, weighted: set[ir.N
             made = bool(sources) and kind_of(node) in scheme.integer and all(source in integers for source in sources)
         if made:
             integers.add(value)
+            if kind_of(node) in scheme.same_scale:
+                walk.join(sources[0], value)
             for use in value.uses():
                 walk.want(use.node, use.idx)
     walk.run()
@@ -171,10 +173,10 @@ class _Walk:
                 self.passed.add(value)
                 sources = range(len(producer.inputs)) if producer.op_type == "Concat" else (0,)
                 for index in sources:
-                    self._join(producer.inputs[index], value)
+                    self.join(producer.inputs[index], value)
                     self.want(producer, index)
                 for sibling in producer.outputs:
-                    self._join(sibling, value)
+                    self.join(sibling, value)
             elif producer.op_type in self.scheme.both_inputs and not any(
                 source.const_value is not None for source in producer.inputs
             ):
@@ -199,7 +201,8 @@ class _Walk:
             value = self.parents[value]
         return value
 
-    def _join(self, one: ir.Value, other: ir.Value) -> None:
+    def join(self, one: ir.Value, other: ir.Value) -> None:
+        """One scale for both."""
         one, other = self._root(one), self._root(other)
         if one is not other:
             self.parents[one] = other

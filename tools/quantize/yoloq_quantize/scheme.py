@@ -113,8 +113,8 @@ class PlaceScheme:
     """Which operators read quantised numbers. `float_last`: kind of head -> role of a raw tensor -> how many of the
     last operators before it stay in float; see targets/cpu.toml. `prescale`: the engine multiplies by a vector, one
     number per channel, while it quantises, at no cost (recover/prescale.py). `integer`: operators that make integers
-    of integers, so that what they give is stored quantised; SiLU is x * sigmoid(x). `fused`: activations that a
-    convolution does before it stores."""
+    of integers, so that what they give is stored quantised; SiLU is x * sigmoid(x). `same_scale`: those of them that
+    keep the scale of what they read. `fused`: activations that a convolution does before it stores."""
 
     operators: tuple[str, ...]
     through: tuple[str, ...]
@@ -122,6 +122,7 @@ class PlaceScheme:
     float_last: dict[str, dict[str, int]]
     prescale: bool = False
     integer: tuple[str, ...] = ()
+    same_scale: tuple[str, ...] = ()
     fused: tuple[str, ...] = ()
 
 
@@ -235,7 +236,7 @@ def _check_types(where: str, given: dict[str, Any], kind: Callable[..., Any]) ->
 
 
 def _check_place(scheme: PlaceScheme) -> None:
-    for key in ("operators", "through", "both_inputs", "integer", "fused"):
+    for key in ("operators", "through", "both_inputs", "integer", "same_scale", "fused"):
         names = getattr(scheme, key)
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise QuantizeError(f"[place] {key} is not an array of operator names")

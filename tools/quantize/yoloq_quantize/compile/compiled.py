@@ -22,9 +22,10 @@ class CompiledOutput:
 @dataclass(frozen=True)
 class Compiled:
     """`artifact`: the file's bytes. `compiler`: its name and version. `outputs`: in the artefact's order. `summary`:
-    for the manifest."""
+    for the manifest. `warnings`: a line each."""
 
     artifact: bytes
     compiler: str
     outputs: tuple[CompiledOutput, ...]
     summary: dict[str, object]
+    warnings: tuple[str, ...] = ()

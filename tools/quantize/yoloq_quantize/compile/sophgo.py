@@ -21,7 +21,7 @@ import onnx_ir as ir
 from yoloq_quantize.compile.compiled import Compiled, CompiledOutput
 from yoloq_quantize.compile.environment import environment
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.lower.sophgo import Tables, lower, make_tables, read_operators
+from yoloq_quantize.lower.sophgo import Tables, lower, make_tables, other_ranges, read_operators
 from yoloq_quantize.scheme import Target
 from yoloq_quantize.subject import Progress
 
@@ -184,6 +184,18 @@ class _Job:
                 "f16_operators": self.tables.float,
                 "expected_ms": expected_ms(self.folder),
             },
+            warnings=self.changed_ranges(),
+        )
+
+    def changed_ranges(self) -> tuple[str, ...]:
+        """A warning if the compiler took other ranges than the table's, as it does by rules of its own."""
+        lowered = next(self.folder.glob(f"{MODEL}_*_tpu.mlir"), None)
+        text = lowered.read_text(encoding="utf-8") if lowered else ""
+        names = other_ranges(self.tables, text, self.target.activations.symmetric)
+        if not names:
+            return ()
+        return (
+            f"Sophgo's compiler changed the ranges of {len(names)} operators, {names[0]} first; measure the package",
         )
 
 

@@ -21,8 +21,9 @@ from yoloq_quantize.place import MOVES, Edge, kind_of, silu_source
 from yoloq_quantize.scheme import PlaceScheme
 
 BYTES = (0.0, 255.0)  # the range of the picture's input and of what moves it: scale 1, so that bytes go in as they are
-UNREAD = (-1.0, 1.0)  # of values that nothing reads as integers; the compiler wants a row all the same
-REFUSED = ("LeakyRelu",)  # one range for it and its convolution, and ONNX's default slope is taken for 0
+UNREAD = (-1.0, 1.0)  # of values that neither are integers nor come of any; the compiler wants a row all the same
+LEAKY_ALPHA = 0.01  # ONNX's default, which the compiler takes for 0
+RESHAPES = ("Reshape", "Permute", "Transpose", "Squeeze", "Unsqueeze")
 NO_ROW = ("Weight", "None")
 
 
@@ -60,13 +61,10 @@ class Lowered:
 def lower(model: ir.Model, scheme: PlaceScheme) -> Lowered:
     """`model`: a cut QDQ graph (or float: then everything is F16), taken apart in place. `scheme`: of the target."""
     found = unquantise(model)
-    for node in found.graph.graph:
-        if node.op_type in REFUSED:
-            raise QuantizeError(
-                f"{node.op_type} {node.name!r}: Sophgo's compiler computes it otherwise than the graph;"
-                " train with SiLU, HardSwish or Relu"
-            )
     _scale_picture(found)
+    for node in found.graph.graph:
+        if node.op_type == "LeakyRelu":
+            node.attributes["alpha"] = ir.AttrFloat32("alpha", node.attributes.get_float("alpha", LEAKY_ALPHA))
     ranges, int8 = _follow(found, scheme)
     return Lowered(found.graph, ranges, found.edges, int8)
 
@@ -172,10 +170,17 @@ def make_tables(lowered: Lowered, operators: tuple[Operator, ...]) -> Tables:
             value = _read(node, index)
             if source and source not in ranges and value is not None and value.name in lowered.ranges:
                 ranges[source] = lowered.ranges[value.name]
+    for operator in reversed(operators):  # the compiler casts before it reshapes, by the row of what it reshapes
+        if operator.kind in RESHAPES and operator.names[0] in ranges and operator.sources:
+            ranges.setdefault(operator.sources[0], ranges[operator.names[0]])
+    int8 = {operator for operator in operators if operator.kind == "Input" or _node(nodes, operator) in lowered.int8}
+    for operator in operators:  # the compiler hands ranges on backwards: a made-up one would spoil its source's
+        known = [ranges[source] for source in operator.sources if source in ranges]
+        for name in operator.names if known and operator not in int8 else ():
+            ranges.setdefault(name, (min(low for low, _ in known), max(high for _, high in known)))
     rows, kept = [], []
     for operator in operators:
-        node = nodes.get(operator.names[0], (None,))[0]
-        integer = operator.kind == "Input" or (node is not None and node.name in lowered.int8)
+        integer = operator in int8
         if integer and (missing := [n for n in (*operator.names, *filter(None, operator.sources)) if n not in ranges]):
             raise QuantizeError(f"{missing[0]!r} has no range, though {operator.names[0]!r} is INT8; keep it in float")
         for name in operator.names:
@@ -185,6 +190,11 @@ def make_tables(lowered: Lowered, operators: tuple[Operator, ...]) -> Tables:
                 kept.append(f"{name} F16\n")
     head = "# op_name    threshold    min    max\n"
     return Tables(head + "".join(rows), "# op_name   quantize_mode\n" + "".join(kept), len(rows) - len(kept), len(kept))
+
+
+def _node(nodes: dict[str, tuple[ir.Node, ir.Value]], operator: Operator) -> str | None:
+    """The name of our node that the operator was made of."""
+    return nodes[operator.names[0]][0].name if operator.names[0] in nodes else None
 
 
 def _key(value: ir.Value, node: ir.Node) -> str:
@@ -197,3 +207,24 @@ def _read(node: ir.Node, index: int) -> ir.Value | None:
     if silu is not None:
         return silu if index == 0 else None
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def other_ranges(tables: Tables, text: str, symmetric: bool) -> list[str]:
+    """INT8 operators, and casts to INT8, whose scale in the lowered .mlir is not their row's. A cast is named after
+    what it casts and who reads it."""
+    rows = {line.split()[0]: line.split()[1:] for line in tables.calibration.splitlines() if not line.startswith("#")}
+    floats = {line.split()[0] for line in tables.quantize.splitlines()}
+    locations = dict(re.findall(r'^(#loc\d*) = loc\("(.*)"\)$', text, flags=re.M))
+    found = []
+    for scale, location in re.findall(
+        r"-> tensor<[^>]*uniform<[iu]8:f\d+, ([\d.e+-]+).* loc\((#loc\d*)\)$", text, flags=re.M
+    ):
+        place = locations.get(location, "")
+        cast = place.endswith(("_si8", "_ui8"))
+        name = max((row for row in rows if place.startswith(row)), key=len, default="") if cast else place
+        if name in rows and (cast or name not in floats):
+            threshold, low, high = map(float, rows[name])
+            wanted = [threshold / 127, threshold / 255] if symmetric else [(high - low) / 255]
+            if all(abs(float(scale) - one) > 1e-4 * one for one in wanted):
+                found.append(name)
+    return found
