@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARIES = ("yoloq", "yoloq_cpu", "yoloq_dummy")
-LINUX_LIBRARIES = ("yoloq_sophgo",)  # whose SDKs are for Linux alone; none of them is needed to load the module
+LINUX_LIBRARIES = ("yoloq_sophgo", "yoloq_rockchip")  # whose SDKs are for Linux alone; none of them is needed to load the module
 INSTALLATION = "build/wheel"
 LICENCES = "share/doc/yoloq/third-party"
 

@@ -27,6 +27,7 @@ from families.family import FAMILIES
 from frugality import prove_recipes
 from native_abi import ffi, load
 from quantisation import prove_quantisation
+from rockchip_proof import prove_rockchip
 from soak import growth, soak
 from sophgo_proof import prove_sophgo
 
@@ -89,6 +90,7 @@ PROOFS: dict[str, Proof] = {
     "csharp": prove_csharp,
     "exports": prove_exports,
     "recipes": prove_recipes,
+    "rockchip": prove_rockchip,
     "soak": prove_soak,
     "sophgo": prove_sophgo,
     **{f"quantisation-{name}": prove_quantisation(name) for name in FAMILIES},

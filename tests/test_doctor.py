@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import rockchip
 import sophgo
 from yoloq import doctor
 from yoloq.cli import main
@@ -39,6 +40,31 @@ def test_a_runtime_that_is_there(build_dir: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok  backend sophgo       BMRuntime 1.0.0 double, usable" in done.stdout
     assert f"{double} is there (YOLOQ_SOPHGO_RUNTIME)" in done.stdout
+
+
+def test_rockchip(build_dir: Path, tmp_path: Path) -> None:
+    for runtime, code, words in (
+        (build_dir / "testing" / "rockchip", 0, "ok  backend rockchip     RKNN runtime, usable"),
+        (tmp_path / "none", 1, "copy librknnrt.so to /usr/lib, or name its folder in YOLOQ_ROCKCHIP_RUNTIME"),
+    ):
+        command = [sys.executable, "-m", "yoloq", "doctor", "rockchip"]
+        environment = rockchip.environment(runtime)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert words in done.stdout and "(YOLOQ_ROCKCHIP_RUNTIME)" in done.stdout
+
+
+def test_the_toolchains_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yoloq_quantize.doctor import checks
+
+    monkeypatch.setenv("YOLOQ_CACHE", str(tmp_path))
+    for name in ("PYENV_ROOT", "XDG_DATA_HOME", "PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert "no Python 3.11 to install it with" in {row[0]: row[2] for row in checks()}["rockchip compiler"]
+    (tmp_path / "rknn_toolkit2-2.5.0-0123" / "bin").mkdir(parents=True)
+    found = {row[0]: row[2] for row in checks()}
+    assert found["rockchip compiler"] == f"rknn-toolkit2 2.5.0 in {tmp_path / 'rknn_toolkit2-2.5.0-0123'}"
+    assert found["sophgo compiler"].startswith("tpu-mlir: none")
 
 
 def test_a_runtime_that_is_missing(tmp_path: Path) -> None:

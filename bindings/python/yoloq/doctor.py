@@ -27,8 +27,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a backend's vendor puts on a machine: nodes of the driver, the runtime's folder, and the environment
-    variable that names another one."""
+    """What a backend's vendor puts on a machine: nodes of the driver, the runtime's folder or library, the
+    environment variable that names another folder, and where the driver's version is."""
 
     nodes: str
     folder: Path
@@ -43,7 +43,13 @@ VENDORS = {
         folder=Path("/opt/sophon/libsophon-current/lib"),
         variable="YOLOQ_SOPHGO_RUNTIME",
         version=Path("/proc/bmsophon/driver_version"),
-    )
+    ),
+    "rockchip": Needs(
+        nodes="/dev/dri/by-path/platform-*.npu-render",
+        folder=Path("/usr/lib/librknnrt.so"),
+        variable="YOLOQ_ROCKCHIP_RUNTIME",
+        version=Path("/sys/module/rknpu/version"),
+    ),
 }
 
 
@@ -91,7 +97,7 @@ def vendor_checks(name: str, needs: Needs) -> Iterator[Check]:
         yield Check(f"{name} driver", None, needs.version.read_text(encoding="utf-8", errors="replace").strip())
     chosen = os.environ.get(needs.variable)
     folder = Path(chosen) if chosen else needs.folder
-    state = "there" if folder.is_dir() else "not there"
+    state = "there" if folder.exists() else "not there"
     yield Check(f"{name} runtime", None, f"{folder} is {state}" + (f" ({needs.variable})" if chosen else ""))
 
 

@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+from yoloq_quantize.compile import rockchip, sophgo
 from yoloq_quantize.compile.environment import cache_folder, find_python
-from yoloq_quantize.compile.sophgo import PYTHON, VERSION
+
+# backend, what it is called, name and version of its environment, the Python that it needs
+COMPILERS = (
+    ("sophgo", "tpu-mlir", f"tpu_mlir-{sophgo.VERSION}", sophgo.VERSION, sophgo.PYTHON),
+    ("rockchip", "rknn-toolkit2", f"rknn_toolkit2-{rockchip.VERSION}", rockchip.VERSION, rockchip.PYTHON),
+)
 
 
 def checks() -> list[tuple[str, bool | None, str]]:
     """(subject, as it should be or None for a fact without a verdict, what was found)."""
-    ready = sorted(cache_folder().glob(f"tpu_mlir-{VERSION}-*"))
-    if ready:
-        return [("sophgo compiler", None, f"tpu-mlir {VERSION} in {ready[0]}")]
-    python = find_python(PYTHON)
-    if python is None:
-        return [("sophgo compiler", None, f"none, and no Python {PYTHON} to install it with; needed only to compile")]
-    return [("sophgo compiler", None, f"not installed yet; the first --target of Sophgo's does it, with {python}")]
+    return [(f"{backend} compiler", None, _found(*about)) for backend, *about in COMPILERS]
+
+
+def _found(name: str, folder: str, version: str, python: str) -> str:
+    if ready := sorted(cache_folder().glob(f"{folder}-*/bin")):
+        return f"{name} {version} in {ready[0].parent}"
+    if (found := find_python(python)) is None:
+        return f"{name}: none, and no Python {python} to install it with; needed only to compile"
+    return f"{name}: not installed yet; the first package for such a chip does it, with {found}"

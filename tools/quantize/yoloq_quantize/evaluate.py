@@ -24,6 +24,7 @@ from yoloq_quantize.reference import ReferenceDetector
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7
+SIMULATOR = "simulator"
 _DEVICE = ("device_temperature_c", "device_power_w", "device_utilization_percent", "device_memory_used")
 
 
@@ -121,7 +122,8 @@ def evaluate(
 
     data: a data.yaml, a COCO .json, or (with `reference`) a folder of pictures.
     reference: a second model; how far the first agrees with it is measured too.
-    engine: "library" runs packages by the C library, "reference" by ONNX Runtime and NumPy; "auto": what fits.
+    engine: "library" runs packages by the C library, "reference" by ONNX Runtime and NumPy, "simulator" by that of the
+    chip's compiler and NumPy; "auto": what fits.
     """
     path = Path(path)
     dataset = load_pictures(data) if Path(data).is_dir() else load_dataset(data, split, images)
@@ -171,6 +173,10 @@ def open_detector(
         "iou_threshold": iou_threshold,
         "max_detections": MAX_DETECTIONS,
     }
+    if engine == SIMULATOR:
+        from yoloq_quantize.compile import open_simulator  # compilers are for those who ask
+
+        return ReferenceDetector(path, session=open_simulator(path), **limits)
     if _uses_library(path, engine):
         return LibraryDetector(path, **limits)
     return ReferenceDetector(path, threads=threads, **limits)
@@ -203,14 +209,16 @@ def _read(sample: Sample) -> np.ndarray:
 
 
 def _uses_library(path: Path, engine: str) -> bool:
-    if engine not in ("auto", "library", "reference"):
-        raise QuantizeError(f"engine '{engine}' is unknown; choose auto, library or reference")
+    if engine not in ("auto", "library", "reference", SIMULATOR):
+        raise QuantizeError(f"engine '{engine}' is unknown; choose auto, library, reference or simulator")
     if engine == "library" and not path.is_dir():
         raise QuantizeError(f"{path}: the library runs .yoloq packages only; leave --engine away")
-    return path.is_dir() and engine != "reference"
+    return path.is_dir() and engine in ("auto", "library")
 
 
 def _engine_name(path: Path, engine: str) -> str:
+    if engine == SIMULATOR:
+        return "the simulator of the chip's compiler"
     if _uses_library(path, engine):
         import yoloq
 

@@ -30,7 +30,10 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--images", type=Path, help="folder of a COCO file's pictures (default: beside it)")
     parser.add_argument("--reference", type=Path, help="a second model: also measure how far the two agree")
     parser.add_argument(
-        "--engine", default="auto", choices=("auto", "library", "reference"), help="what runs a package"
+        "--engine",
+        default="auto",
+        choices=("auto", "library", "reference", "simulator"),
+        help="what runs a package; simulator: that of the chip's compiler, where it has one (Rockchip's)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write the result to this file; - for standard output")
     parser.set_defaults(run=_run)

@@ -70,11 +70,11 @@ def check_free(path: Path, force: bool) -> None:
 def write_package(path: Path, content: PackageContent, force: bool = False) -> None:
     """Writes the package beside its place, then renames it there. On failure nothing is left, and an old one stays."""
     manifest = build_manifest(content)
-    artifact = content.artifact
+    files = {content.target.file: content.artifact}
     if content.compiled is not None:
         manifest = for_chip(manifest, content.target, content.compiled)
-        artifact = content.compiled.artifact
-    write_files(path, manifest, {content.target.file: artifact, "labels.txt": _labels(content.classes)}, force)
+        files = {content.target.file: content.compiled.artifact, **content.compiled.extra}
+    write_files(path, manifest, {**files, "labels.txt": _labels(content.classes)}, force)
 
 
 def write_files(path: Path, manifest: dict[str, Any], files: dict[str, bytes], force: bool = False) -> None:

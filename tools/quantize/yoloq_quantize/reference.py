@@ -202,6 +202,7 @@ class _Plan:
     """What differs between a float ONNX and a package's artefact."""
 
     model: Path
+    input: str
     size: tuple[int, int]  # (width, height)
     head: Head
     class_names: tuple[str, ...] | None
@@ -222,7 +223,8 @@ class ReferenceDetector:
     """Runs a `.onnx` or a `.yoloq` folder by ONNX Runtime on the CPU; used like `yoloq.Detector`.
 
     threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once.
-    session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`; inputs and outputs are named alike.
+    session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`, or a package's artefact; inputs and
+    outputs are named alike. It is closed with the detector, if it can be.
     """
 
     def __init__(
@@ -236,12 +238,14 @@ class ReferenceDetector:
         session: Session | None = None,
     ) -> None:
         path = Path(path)
-        self._plan = _package_plan(path) if path.is_dir() else None
-        self._session = _open_session(self._plan.model if self._plan else path, threads)
-        self._plan = self._plan or _onnx_plan(path, self._session)
+        if path.is_dir():
+            self._plan = _package_plan(path)
+            self._session = session or _open_session(_onnx_artefact(path, self._plan), threads)
+        else:
+            own = _open_session(path, threads)
+            self._plan = _onnx_plan(path, own)
+            self._session = session or own
         self._score, self._iou, self._limit = score_threshold, iou_threshold, max_detections
-        self._input = self._session.get_inputs()[0].name
-        self._session = session or self._session
         self.engine_ms = 0.0  # of the last detect(), without letterbox and decoder
         self.class_names = self._plan.class_names
 
@@ -256,7 +260,7 @@ class ReferenceDetector:
         boxed = box.apply(image, plan.size, plan.letterbox["pad"])
         tensor = self._tensor(boxed)
         start = time.perf_counter()
-        raw = self._session.run([t for t in plan.tensors if t], {self._input: tensor})
+        raw = self._session.run([t for t in plan.tensors if t], {self._plan.input: tensor})
         self.engine_ms = (time.perf_counter() - start) * 1e3
         real = [
             tensor if scale is None else (tensor.astype(np.float32) - scale[1]) * np.float32(scale[0])
@@ -278,7 +282,9 @@ class ReferenceDetector:
         return len(self.class_names) if self.class_names else tensor.shape[1] - 4  # dense is [1, 4 + C, cells]
 
     def close(self) -> None:
-        self._session = None
+        close, self._session = getattr(self._session, "close", None), None
+        if close is not None:
+            close()
 
     def __enter__(self) -> ReferenceDetector:
         return self
@@ -320,7 +326,7 @@ def _onnx_plan(path: Path, session: ort.InferenceSession) -> _Plan:
         names = [names[key] for key in sorted(names)]
     class_names = tuple(str(name) for name in names) if isinstance(names, list) else None
     head = _exported_head(path, outputs, len(class_names) if class_names else None)
-    return _Plan(path, size, head, class_names, (outputs[0].name,), (None,), types[inputs[0].type])
+    return _Plan(path, inputs[0].name, size, head, class_names, (outputs[0].name,), (None,), types[inputs[0].type])
 
 
 def _exported_head(path: Path, outputs: Sequence[Any], class_count: int | None) -> Head:
@@ -350,9 +356,9 @@ def _package_plan(package: Path) -> _Plan:
         head, inputs = manifest["head"], manifest["input"]
         outputs = {output["name"]: output for output in manifest["outputs"]}
         picked = [outputs[output["tensor"]] for output in head["outputs"]]
-        artefact = package / manifest["artifacts"][0]["file"]
         plan = _Plan(
-            model=artefact,
+            model=package / manifest["artifacts"][0]["file"],
+            input=inputs["name"],
             size=(inputs["width"], inputs["height"]),
             head=Head(
                 box=head["box"],
@@ -377,6 +383,10 @@ def _package_plan(package: Path) -> _Plan:
         raise QuantizeError(f"{package}: no manifest.json in it; give a .yoloq package") from None
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise QuantizeError(f"{package}: manifest.json does not follow docs/package-format.md: {error!r}") from None
-    if artefact.suffix != ".onnx":
-        raise QuantizeError(f"{package}: {artefact.name} is not ONNX; only packages for cpu run on the reference")
     return plan
+
+
+def _onnx_artefact(package: Path, plan: _Plan) -> Path:
+    if plan.model.suffix != ".onnx":
+        raise QuantizeError(f"{package}: {plan.model.name} is not ONNX; only packages for cpu run on the reference")
+    return plan.model

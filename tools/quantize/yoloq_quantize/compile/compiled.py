@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+GRAPH = "graph.onnx"  # in packages of compilers whose simulator runs only what it has compiled itself
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,11 @@ class CompiledOutput:
 @dataclass(frozen=True)
 class Compiled:
     """`artifact`: the file's bytes. `compiler`: its name and version. `outputs`: in the artefact's order. `summary`:
-    for the manifest. `warnings`: a line each."""
+    for the manifest. `warnings`: a line each. `extra`: further files for the package, by name."""
 
     artifact: bytes
     compiler: str
     outputs: tuple[CompiledOutput, ...]
     summary: dict[str, object]
     warnings: tuple[str, ...] = ()
+    extra: dict[str, bytes] = field(default_factory=dict)

@@ -90,7 +90,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _with_wheels(requirements: Path) -> str:
     """The requirements, with the file's path where YOLOQ_WHEELS has the wheel; pip checks its hash all the same."""
     text, wheels = requirements.read_text(encoding="utf-8"), os.environ.get("YOLOQ_WHEELS")
-    for name, version in re.findall(r"^([\w-]+)==(\S+)", text, flags=re.M) if wheels else ():
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.M) if wheels else ():
         found = sorted(Path(wheels).glob(f"{name.replace('-', '_')}-{version}-*.whl"))
         text = text.replace(f"{name}=={version} ", f"{found[0].resolve()} ") if found else text
     return text

@@ -31,5 +31,5 @@ def compile_package(package: Path, target: str, out: Path, log: Path, progress: 
     graph = (package / manifest["artifacts"][0]["file"]).read_bytes()
     made = compiler(graph, chip, log, progress)
     options = {"backend_options": chip.backend_options.get(manifest["precision"], {})}
-    files = {chip.file: made.artifact, "labels.txt": (package / "labels.txt").read_bytes()}
+    files = {chip.file: made.artifact, **made.extra, "labels.txt": (package / "labels.txt").read_bytes()}
     write_files(out, {**for_chip(manifest, chip, made), **options}, files)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof `rockchip`: the demo model compiled for RK3588 and run on the vendor's simulator, against the CPU, against
+the quantised graph in ONNX Runtime, and against what the vendor's own INT8 and hybrid modes make of the same network
+and pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import onnx
+import onnx_ir as ir
+
+from sophgo_proof import CALIB, CALIBRATION, DATA, DEMO, figures, matched, timed
+from yoloq_quantize import quantize
+from yoloq_quantize.compile.rockchip import Job, Simulator, read_layers
+from yoloq_quantize.dataset import Dataset, list_images, load_dataset
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.evaluate import run_detector, run_model
+from yoloq_quantize.flow.compilers import compile_package
+from yoloq_quantize.lower.rockchip import lower
+from yoloq_quantize.metrics import Detections
+from yoloq_quantize.passes import run_passes
+from yoloq_quantize.passes.remove_dead import RemoveDead
+from yoloq_quantize.pictures import PictureStream
+from yoloq_quantize.reference import ReferenceDetector
+
+CHIP = "rk3588"
+PICTURES = 40
+INT8, HYBRID = "INT8, its default", "hybrid, chosen by itself"
+MOST_DROP = 1.0  # points of mAP50 below the CPU's INT8
+# name, options of the vendor's config() and build(). Its third way, mmse, had done 3 of 188 layers after 15 minutes.
+VENDOR = (
+    (INT8, {}, {}),
+    ("INT8, kl_divergence", {"quantized_algorithm": "kl_divergence"}, {}),
+    (HYBRID, {}, {"auto_hybrid": True}),
+)
+
+
+def our_package(folder: Path, calib: Path, name: str, recipe: str) -> tuple[Path, Path, dict[str, float]]:
+    """Our plan of a recipe: as the CPU runs it, compiled, the seconds of both steps and what the compiler tells."""
+    host, chip = folder / f"{name}.cpu.yoloq", folder / f"{name}.yoloq"
+    _, seconds = timed(lambda: quantize(DEMO, calib, host, CHIP, recipe=recipe, compiled=False))
+    _, compiling = timed(lambda: compile_package(host, CHIP, chip, folder / "log", lambda items, _: items))
+    told = json.loads((chip / "manifest.json").read_text())["quantization"]
+    kept = {key: told[key] for key in ("int8_operators", "f16_operators", "expected_cycles")}
+    return host, chip, {"quantise_s": seconds, "compile_s": compiling, **kept}
+
+
+def vendor_graph(package: Path) -> tuple[bytes, list[str]]:
+    """Our cut float network as the vendor's quantiser wants it: real planes in, no pair; and its outputs' names."""
+    model = lower(ir.from_proto(onnx.load(package / "model.onnx"))).graph
+    for node in [node for node in model.graph if node.op_type == "DequantizeLinear"]:
+        node.outputs[0].replace_all_uses_with(node.inputs[0].producer().inputs[0])
+    model = run_passes(model, RemoveDead())
+    assert not any("Quantize" in node.op_type for node in model.graph)
+    return ir.to_proto(model).SerializeToString(), [value.name for value in model.graph.outputs]
+
+
+def calibration_list(folder: Path, files: Sequence[Path]) -> Path:
+    """The pictures as the network sees them, for the vendor's quantiser."""
+    names = []
+    for index, picture in enumerate(PictureStream(files, 640, 640, "RGB", "center")):
+        names.append(f"{folder / f'{index:03}.png'}\n")
+        cv2.imwrite(names[-1].strip(), cv2.cvtColor(picture[0], cv2.COLOR_RGB2BGR))
+    (folder / "dataset").write_text("".join(names))
+    return folder / "dataset"
+
+
+def on_simulator(simulator: Simulator, like: Path, data: Dataset) -> tuple[Detections, ...]:
+    """Detections of a network with the head of the package `like`."""
+    detector = ReferenceDetector(like, session=simulator)
+    try:
+        return run_detector(detector, data).detections
+    finally:
+        detector.close()
+
+
+def vendor_side(
+    name: str,
+    options: tuple[dict, dict],
+    like: Path,
+    folder: Path,
+    dataset: Path,
+    data: Dataset,
+    plain: Sequence[Detections],
+) -> dict:
+    graph, names = vendor_graph(like)
+    config, build = options
+    job = Job(graph, CHIP, 255.0, config=config, build={"do_quantization": True, "dataset": str(dataset), **build})
+    try:
+        simulator, seconds = timed(lambda: Simulator(job, names, folder / "vendor.log"))
+    except QuantizeError as error:
+        return {"way": name, "failed": str(error).split("; its words")[0]}
+    layers = read_layers(simulator.worker.said())
+    found = on_simulator(simulator, like, data)
+    side = {
+        "way": name,
+        "quantise_and_compile_s": seconds,
+        **figures(found, data),
+        "matched_float": matched(found, plain),
+    }
+    print(json.dumps(side), flush=True)
+    return side | {key: layers[key] for key in ("int8_operators", "f16_operators", "expected_cycles")}
+
+
+def prove_rockchip(folder: Path) -> dict:
+    data = load_dataset(DATA, "val")
+    data = replace(data, samples=data.samples[:PICTURES])
+    quantize(DEMO, CALIB, folder / "cpu.yoloq")
+    base = run_model(folder / "cpu.yoloq", data).detections
+    plain = run_model(DEMO, data).detections
+    sides = {"float": figures(plain, data), "cpu_int8": figures(base, data) | {"matched_float": matched(base, plain)}}
+    host, chip, told = our_package(folder, CALIB, "ours", "default")
+    found = run_model(chip, data, engine="simulator").detections
+    graph = run_model(host, data, engine="reference").detections
+    sides["chip"] = told | figures(found, data) | {
+        "matched_cpu_int8": matched(found, base),
+        "matched_float": matched(found, plain),
+        "matched_same_graph": matched(found, graph),
+    }  # fmt: skip
+    print(json.dumps(sides, indent=1), flush=True)
+    rivals = compare(folder, data, plain)
+    drop = sides["cpu_int8"]["map50"] - sides["chip"]["map50"]
+    ours, vendor = rivals["ours"], {side["way"]: side for side in rivals["vendor"]}
+    pairs = {"INT8": (ours["fast"], vendor[INT8]), "hybrid": (ours["default"], vendor[HYBRID])}
+    checks = {f"mAP50 within {MOST_DROP} of the CPU's INT8": drop <= MOST_DROP}
+    for name, (mine, theirs) in pairs.items():
+        nearer = "failed" in theirs or mine["matched_float"] > theirs["matched_float"]
+        checks[f"more of the float model's detections than the vendor's {name}"] = nearer
+    faster = {
+        name: mine["quantise_s"] + mine["compile_s"] < theirs["quantise_and_compile_s"]
+        for name, (mine, theirs) in pairs.items()
+        if "failed" not in theirs
+    }
+    return {
+        "ok": all(checks.values()),
+        "checks": checks,
+        "less_time_than_the_vendors": faster,
+        "target": CHIP,
+        "pictures": len(data.samples),
+        **sides,
+        "rivals": rivals,
+    }
+
+
+def compare(folder: Path, data: Dataset, plain: Sequence[Detections]) -> dict:
+    """Our scales and the vendor's, from the same few pictures, for the same network and simulator."""
+    calib = folder / "few"
+    calib.mkdir()
+    for path in list_images(CALIB)[:CALIBRATION]:
+        shutil.copyfile(path, calib / path.name)
+    ours = {}
+    for recipe in ("fast", "default"):
+        _, package, told = our_package(folder, calib, f"few-{recipe}", recipe)
+        found = run_model(package, data, engine="simulator").detections
+        ours[recipe] = told | figures(found, data) | {"matched_float": matched(found, plain)}
+        print(json.dumps(ours[recipe]), flush=True)
+    quantize(DEMO, None, folder / "float.yoloq", CHIP, precision="float32", compiled=False)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        dataset = calibration_list(Path(work), list_images(calib))
+        sides = [
+            vendor_side(name, options, folder / "float.yoloq", folder, dataset, data, plain)
+            for name, *options in VENDOR
+        ]
+    return {"pictures": CALIBRATION, "ours": ours, "vendor": sides}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the QDQ graph to what Rockchip's compiler takes: QDQ ONNX with a float picture, planes first.
+
+The compiler keeps the scales of the pairs. A tensor without a pair runs in F16, and so does every reader of a
+DequantizeLinear that an F16 operator reads too; each reader gets one of its own therefore. Attention runs in F16: of
+one whose queries, keys and values are integers, the compiler makes what its own simulator cannot run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.passes import run_passes
+from yoloq_quantize.passes.remove_dead import RemoveDead
+from yoloq_quantize.passes.rewrite import maker
+
+TO_PLANES = (0, 3, 1, 2)
+ATTENTION = ("Reshape", "MatMul")  # how it reads what a convolution gives
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """`graph`: from the real picture, float32 [n, 3, h, w] under the name that the bytes had, to the raw tensors.
+    `divisor`: a byte divided by it is that picture; the compiler is told, and puts it into the chip's input."""
+
+    graph: ir.Model
+    divisor: float
+
+
+def lower(model: ir.Model) -> Lowered:
+    """`model`: a cut graph with a uint8 picture input, quantised or not; it is changed in place."""
+    divisor = _float_picture(model)
+    _attention_in_float(model.graph)
+    _part_readers(model.graph)
+    return Lowered(run_passes(model, RemoveDead()), divisor)
+
+
+def _float_picture(model: ir.Model) -> float:
+    """The input becomes real planes that are quantised to the same bytes at once; 1 / scale."""
+    graph, picture = model.graph, model.graph.inputs[0]
+    value, dequantize, planes = picture, None, False
+    while (nodes := list(value.consumers())) and len(nodes) == 1 and not (dequantize and planes):
+        if nodes[0].op_type == "DequantizeLinear" and dequantize is None:
+            dequantize = nodes[0]
+        elif nodes[0].op_type == "Transpose" and tuple(nodes[0].attributes["perm"].as_ints()) == TO_PLANES:
+            planes = True
+        else:
+            break
+        value = nodes[0].outputs[0]
+    if dequantize is None or not planes:
+        raise QuantizeError("the graph does not begin with a picture's bytes; quantise it with yoloq quantize")
+    batch, height, width, channels = picture.shape
+    picture.dtype, picture.shape = ir.DataType.FLOAT, ir.Shape((batch, channels, height, width))
+    scale, zero = dequantize.inputs[1:3]
+    stored = ir.val(f"{picture.name}/again_stored", zero.dtype, picture.shape)
+    real = ir.val(f"{picture.name}/again_real", ir.DataType.FLOAT, picture.shape)
+    pair = [
+        ir.node("QuantizeLinear", [picture, scale, zero], name=f"{picture.name}/again_Quantize", outputs=[stored]),
+        ir.node("DequantizeLinear", [stored, scale, zero], name=f"{picture.name}/again_Dequantize", outputs=[real]),
+    ]
+    graph.insert_before(next(iter(graph)), pair)
+    value.replace_all_uses_with(real)
+    return 1 / float(scale.const_value.numpy())
+
+
+def _attention_in_float(graph: ir.Graph) -> None:
+    for node in graph:
+        if node.op_type not in ATTENTION:
+            continue
+        for index, value in enumerate(node.inputs):
+            dequantize = maker(value, "DequantizeLinear")
+            quantize = maker(dequantize.inputs[0], "QuantizeLinear") if dequantize is not None else None
+            if quantize is not None:
+                node.replace_input_with(index, quantize.inputs[0])
+
+
+def _part_readers(graph: ir.Graph) -> None:
+    """A DequantizeLinear for each reader."""
+    for node in [node for node in graph if node.op_type == "DequantizeLinear"]:
+        value = node.outputs[0]
+        for number, use in enumerate(list(value.uses())[1:], 1):
+            twin = ir.node(
+                node.op_type,
+                list(node.inputs),
+                dict(node.attributes),
+                name=f"{node.name}/{number}",
+                outputs=[ir.val(f"{value.name}/{number}", value.dtype, value.shape)],
+            )
+            graph.insert_after(node, [twin])
+            use.node.replace_input_with(use.idx, twin.outputs[0])
