@@ -43,7 +43,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     [
         ("fast", ["prescale", "calibrate"]),
         ("default", ["equalize", "prescale", "calibrate", "rounding", "biases", "mixed"]),
-        ("best", ["equalize", "prescale", "calibrate", "ranges", "rounding", "biases", "reconstruct", "mixed"]),
+        ("best", ["equalize", "prescale", "calibrate", "rounding", "biases", "reconstruct", "spend", "mixed"]),
     ],
 )
 def test_a_recipe_is_done_twice_to_the_same_bytes(world: World, tmp_path: Path, recipe: str, steps: list[str]) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, prescale, place,
-calibrate, params, ranges, biases, reconstruct, mixed, measure, compile, package."""
+calibrate, params, ranges, rounding, biases, reconstruct, spend, mixed, measure, compile, package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from yoloq_quantize.head import Head, find_head, passthrough_head
 from yoloq_quantize.measured import measure_package
 from yoloq_quantize.mixed.objective import NothingSeenError, Objective
 from yoloq_quantize.mixed.search import mixed_precision
+from yoloq_quantize.mixed.spend import spend
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
 from yoloq_quantize.params import find_params
@@ -174,6 +176,8 @@ class _Job:
             self.step("biases", self._biases)
         if recipe.takes("reconstruct"):
             self.step("reconstruct", lambda: self._reconstruct(train_pictures))
+        if recipe.takes("spend"):
+            self.step("spend", self._spend)
         if recipe.takes("mixed"):
             self.step("mixed", self._mixed)
         return quantized(self.subject, self.plan)
@@ -310,24 +314,37 @@ class _Job:
         self.plan = reconstruct(self.subject, self.plan, pictures=_more(train_pictures))
         return {}
 
-    def _mixed(self) -> dict[str, Any]:
-        limit = self.recipe.max_drop
+    def _spend(self) -> dict[str, Any]:
+        if self.objective is None:
+            return {"time": 0.0, "float": []}
+        found = spend(self.subject, self.plan, self.objective, self.recipe.time, self.recipe.min_int8_macs)
+        self.plan = found.plan
+        return {"time": round(found.time, 4), "error": round(found.error, 4), "float": list(found.kept_float)}
+
+    @cached_property
+    def objective(self) -> Objective | None:
+        """FP32's answers on calibration pictures; None where it finds nothing."""
         labels = load_labelled(self.subject.pictures.files, self.classes)
         try:
-            objective = Objective(self.original, labels if labels.has_labels else None)
+            return Objective(self.original, labels if labels.has_labels else None)
         except NothingSeenError as error:  # pictures of good parts only, say: no reason to make nothing
             if self.recipe.insists:
                 raise
             self.warn([f"the loss is not measured: {error}"])
+            return None
+
+    def _mixed(self) -> dict[str, Any]:
+        limit = self.recipe.max_drop
+        if self.objective is None:
             return {"max_drop": limit, "judged_by": "nothing"}
-        found = mixed_precision(self.subject, self.plan, objective, limit)
+        found = mixed_precision(self.subject, self.plan, self.objective, limit, self.recipe.min_int8_macs)
         self.plan = found.plan
         if not found.met:
             self.warn([found.message(limit)])
         return {
             "max_drop": limit,
             "loss": round(found.loss, 4),
-            "judged_by": "labels" if labels.has_labels else "agreement",
+            "judged_by": "labels" if self.objective.labelled else "agreement",
             "float": list(found.kept_float),
             "graphs": len(found.steps),
         }

@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from yoloq_quantize.mixed.cost import CostModel, rates_of
 from yoloq_quantize.mixed.objective import Objective, Score
-from yoloq_quantize.mixed.plans import int8_share, narrowed, part_of
+from yoloq_quantize.mixed.plans import int8_share, narrowed
+from yoloq_quantize.mixed.prices import Prices
 from yoloq_quantize.mixed.sensitivity import Sensitivity, find_units, measure_sensitivity
 from yoloq_quantize.place import place
 from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Plan, Subject, quantized
-from yoloq_quantize.summary import multiply_adds
 
 MIN_INT8_MACS = 0.95
-FRESH = 8  # nodes whose cost is computed anew before one is taken
 TAKE_BACKS = 6  # measurements spent on taking nodes back
 RANK_PICTURES = 4  # for the error of each layer
 
@@ -85,7 +83,7 @@ def mixed_precision(
     sensitivity = sensitivity or Sensitivity((), bare.error, 0)
     best = bare
     if search.loss(bare) > max_drop:
-        order = search.order(sensitivity.by_layer())
+        order = search.prices.order(sensitivity.by_layer())
         candidates = [search.measure(search.by_rule()), search.shortest(order, max_drop)]
         best = search.choose([bare, *candidates], max_drop)
         if search.loss(best) <= max_drop:
@@ -105,18 +103,13 @@ class _Search:
     """What was measured, and how to measure more."""
 
     def __init__(self, subject: Subject, plan: Plan, objective: Objective, min_int8_macs: float) -> None:
-        self.subject, self.plan, self.objective, self.least = subject, plan, objective, min_int8_macs
-        self.cost = CostModel(subject.graph, rates_of(subject.target))
-        self.macs = multiply_adds(subject.graph)
+        self.subject, self.plan, self.objective = subject, plan, objective
+        self.prices = Prices(subject, plan, min_int8_macs)
         self.steps: dict[frozenset[str], Step] = {}
-        self.free: frozenset[str] = frozenset()
-        for name in plan.placement.weighted:
-            if self.allowed({name}) and self.price({name}) <= 0:
-                self.free |= {name}
 
     def measure(self, kept: Collection[str]) -> Step:
         """Compiles and runs the real graph with `kept` and the free nodes in float, once for each set."""
-        key = self.free | frozenset(kept)
+        key = self.prices.free | frozenset(kept)
         if key not in self.steps:
             narrow = narrowed(self.subject, self.plan, key)
             runner = Runner(quantized(self.subject, narrow))
@@ -124,24 +117,10 @@ class _Search:
                 kept_float=tuple(name for name in self.plan.placement.weighted if name in key),
                 score=self.objective.score(runner.run),
                 error=self.objective.raw(runner.run).error,
-                int8_macs=int8_share(self.macs, narrow.placement.weighted),
-                nanoseconds=self.cost.time(narrow.placement),
+                int8_macs=int8_share(self.prices.macs, narrow.placement.weighted),
+                nanoseconds=self.prices.cost.time(narrow.placement),
             )
         return self.steps[key]
-
-    def int8(self, kept: Collection[str]) -> set[str]:
-        """What stays in INT8 beside `kept` and the free nodes."""
-        return set(self.plan.placement.weighted) - self.free - set(kept)
-
-    def allowed(self, kept: Collection[str]) -> bool:
-        return int8_share(self.macs, self.int8(kept)) >= self.least
-
-    def price(self, kept: Collection[str], beside: Collection[str] = ()) -> float:
-        """Nanoseconds that leaving `kept` in float adds where `beside` is in float already."""
-        more, before = (self.int8(nodes) for nodes in ({*beside, *kept}, beside))
-        return self.cost.time(part_of(self.subject, self.plan, more)) - self.cost.time(
-            part_of(self.subject, self.plan, before)
-        )
 
     def loss(self, step: Step) -> float:
         """The mean of what was measured and of what its error suggests: measured losses are noisy, errors are not, and
@@ -151,29 +130,11 @@ class _Search:
         slope = max(0.0, sum(one.score.loss * one.error for one in steps) / squares) if squares else 0.0
         return (step.score.loss + slope * step.error) / 2
 
-    def order(self, errors: dict[str, float]) -> list[str]:
-        """Nodes by error per nanosecond that float costs them beside those before them, while multiply-adds allow."""
-        left = {
-            name: error / max(1.0, self.price({name}))
-            for name, error in errors.items()
-            if error > 0 and name not in self.free
-        }
-        taken: list[str] = []
-        while left:
-            left = {name: worth for name, worth in left.items() if self.allowed({*taken, name})}
-            fresh = sorted(left, key=lambda name: (-left[name], name))[:FRESH]
-            for name in fresh:
-                left[name] = errors[name] / max(1.0, self.price({name}, taken))
-            if fresh:
-                taken.append(max(fresh, key=lambda name: (left[name], name)))
-                del left[taken[-1]]
-        return taken
-
     def by_rule(self) -> tuple[str, ...]:
         """What the target's scheme keeps in float, if that leaves enough in INT8."""
         ruled = set(place(self.subject.graph, self.subject.target.place, self.subject.head).weighted)
         kept = tuple(name for name in self.plan.placement.weighted if name not in ruled)
-        return kept if self.allowed(kept) else ()
+        return kept if self.prices.allowed(kept) else ()
 
     def shortest(self, order: list[str], max_drop: float) -> Step:
         """The shortest beginning of `order` whose loss is within the limit; all of it if none is."""
@@ -198,7 +159,9 @@ class _Search:
     def take_back(self, step: Step, max_drop: float) -> Step:
         """Puts the dearest nodes back into INT8, one after another, where the loss allows it."""
         prices = {
-            name: self.price({name}, set(step.kept_float) - {name}) for name in step.kept_float if name not in self.free
+            name: self.prices.price({name}, set(step.kept_float) - {name})
+            for name in step.kept_float
+            if name not in self.prices.free
         }
         for name in sorted(prices, key=lambda name: (-prices[name], name))[:TAKE_BACKS]:
             fewer = self.measure([other for other in step.kept_float if other != name])

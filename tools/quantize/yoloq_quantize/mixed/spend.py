@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step `spend`: a share of the time that INT8 takes is spent on leaving nodes in float: those whose quantisation
+changes the raw head most for what float costs them. Errors are hardly touched by chance, measured losses are: so
+nothing is searched for here, and a few dear layers buy what no rounding gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yoloq_quantize.mixed.objective import Objective
+from yoloq_quantize.mixed.plans import narrowed
+from yoloq_quantize.mixed.prices import Prices
+from yoloq_quantize.mixed.sensitivity import find_units, measure_sensitivity
+from yoloq_quantize.subject import Plan, Subject
+
+PICTURES = 6  # for the error of each layer
+
+
+@dataclass(frozen=True)
+class Spent:
+    """`plan` with `kept_float` in float, in the order of their worth. `time`: share that they add, by the target's
+    cost model; the free nodes (prices.py) among them may make it negative. `error`: share of the summed error that is
+    gone."""
+
+    plan: Plan
+    kept_float: tuple[str, ...]
+    time: float
+    error: float
+
+
+def spend(subject: Subject, plan: Plan, objective: Objective, share: float, min_int8_macs: float) -> Spent:
+    """`share`: of the plan's time, 0 to 1. `min_int8_macs`: share of the multiply-adds that stays in INT8."""
+    prices = Prices(subject, plan, min_int8_macs)
+    layers = [unit for unit in find_units(subject, plan) if unit.kind == "layer"]
+    errors = measure_sensitivity(
+        subject, plan, objective, units=layers, gains=False, sqnr=False, pictures=PICTURES
+    ).by_layer()
+    whole = prices.cost.time(plan.placement)
+    bought = prices.order(errors, share * whole)
+    kept = (*bought, *(name for name in plan.placement.weighted if name in prices.free))
+    narrow = narrowed(subject, plan, kept)
+    total = sum(errors.values()) or 1.0
+    return Spent(
+        narrow, kept, prices.cost.time(narrow.placement) / whole - 1, sum(errors[name] for name in kept) / total
+    )
