@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ascend_double
 import sophgo
 from conftest import ROOT, dummy_manifest, write_package
 from tiny_model import write_tiny_package
@@ -31,7 +32,7 @@ PLANTED = {
     },
     "tsan": {"race": "data race"},
 }
-EXECUTABLES = ("yoloq_abuse", "yoloq_parts", "yoloq_sophgo_scenarios")
+EXECUTABLES = ("yoloq_abuse", "yoloq_parts", "yoloq_sophgo_scenarios", "yoloq_ascend_scenarios")
 CLASSES = ["bolt", "nut", "washer"]
 # Memory that the engine keeps by its own design, and only where its own frames hold it.
 ENGINE_LEAKS = "".join(f"leak:{library}\n" for library in ("libopenvino", "libtbb"))
@@ -69,10 +70,17 @@ def scenario_package(folder: Path, scenario: Scenario) -> Path:
         return write_tiny_package(folder / f"{scenario.name}.yoloq")
     if "sophgo" in scenario.options:
         return sophgo.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
+    if "ascend" in scenario.options:
+        return ascend_double.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
     options = {key: value for key, value in scenario.options.items() if key.startswith("dummy.")}
     nms = scenario.options.get("nms") != "false"
     manifest = dummy_manifest(scenario.name, CLASSES, int(scenario.options.get("size", 320)), options, nms)
     return write_package(folder / f"{scenario.name}.yoloq", manifest, {"model.bin": b"none"})
+
+
+def doubles(testing: Path) -> dict[str, str]:
+    """Where the backends find the doubles of their SDKs in a build's folder for tests."""
+    return {sophgo.VARIABLE: str(testing / "sophgo"), ascend_double.VARIABLE: str(testing / "ascend")}
 
 
 def sanitizer_environment(folder: Path) -> dict[str, str]:
@@ -119,7 +127,7 @@ def outcomes(preset: str, folder: Path, only: list[str]) -> Iterator[tuple[str, 
     """Runs everything for a preset, or what is in `only`."""
     testing = Path(os.environ.get("YOLOQ_BUILD_DIR", ROOT / "build" / preset)) / "testing"
     prefix = fixed_addresses() if preset == "tsan" else []
-    environment = sanitizer_environment(folder) | {sophgo.VARIABLE: str(testing / "sophgo")}
+    environment = sanitizer_environment(folder) | doubles(testing)
     for fault, words in PLANTED[preset].items():
         if not only or f"planted-{fault}" in only:
             yield f"planted-{fault}", check_planted(fault, words, [*prefix, testing / "yoloq_planted"], environment)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import sophgo
 from conftest import BUILD
-from sanitize import EXECUTABLES, Scenario, run, scenario_package, scenarios
+from sanitize import EXECUTABLES, Scenario, doubles, run, scenario_package, scenarios
 
 TESTING = BUILD / "testing"
 ABUSE = TESTING / "yoloq_abuse"
@@ -21,14 +20,13 @@ RUNS = [(file, scenario) for file in FILES if file.exists() for scenario in scen
 
 
 def test_scenarios_are_there() -> None:
-    assert len(RUNS) >= 49, f"one of {FILES} is missing or lists too few: run python3 build.py build"
+    assert len(RUNS) >= 64, f"one of {FILES} is missing or lists too few: run python3 build.py build"
     assert len({scenario.name for _, scenario in RUNS}) == len(RUNS)
 
 
 @pytest.mark.parametrize(("executable", "scenario"), RUNS, ids=[scenario.name for _, scenario in RUNS])
 def test_scenario(executable: Path, scenario: Scenario, tmp_path: Path) -> None:
-    double = {sophgo.VARIABLE: str(TESTING / "sophgo")}
-    outcome = run([executable, scenario.name, scenario_package(tmp_path, scenario)], double)
+    outcome = run([executable, scenario.name, scenario_package(tmp_path, scenario)], doubles(TESTING))
     assert not outcome.failure, outcome.failure
 
 

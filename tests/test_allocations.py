@@ -4,13 +4,16 @@ counter at link time (tests/native/counted.cmake). The engine's allocations are 
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import ascend_double
 import sophgo
+from sanitize import doubles
 from tiny_model import write_tiny_package
 
 COUNT = "counted/yoloq_count"
@@ -30,14 +33,14 @@ def measure(build_dir: Path, backend: str, package: Path) -> dict[str, Count]:
     executable = build_dir / COUNT
     assert executable.exists(), f"{executable} is missing: run python3 build.py build"
     command = [executable, build_dir / "counted", backend, package]
-    double = sophgo.environment(build_dir / "testing" / "sophgo")
-    done = subprocess.run(command, capture_output=True, text=True, env=double)
+    environment = os.environ | doubles(build_dir / "testing")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     rows = (line.split("\t") for line in done.stdout.splitlines())
     return {name: Count(*map(int, numbers)) for name, *numbers in rows}
 
 
-@pytest.fixture(scope="module", params=["dummy", "cpu", "sophgo"])
+@pytest.fixture(scope="module", params=["dummy", "cpu", "sophgo", "ascend"])
 def counts(
     request: pytest.FixtureRequest, build_dir: Path, dummy_package: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Count]:
@@ -47,6 +50,8 @@ def counts(
         package = write_tiny_package(folder)
     if request.param == "sophgo":  # over the double
         package = sophgo.package(folder, sophgo.container("BM1688"))
+    if request.param == "ascend":
+        package = ascend_double.package(folder, (1, 2))
     found = measure(build_dir, request.param, package)
     for name, count in found.items():
         others = (count.everyone - count.ours) / count.calls
