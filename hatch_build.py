@@ -14,7 +14,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARIES = ("yoloq", "yoloq_cpu", "yoloq_dummy")
-LINUX_LIBRARIES = ("yoloq_sophgo", "yoloq_rockchip")  # whose SDKs are for Linux alone; none of them is needed to load the module
+# Modules whose SDKs are for Linux alone; none of the SDKs is needed to load its module.
+LINUX_LIBRARIES = ("yoloq_ascend", "yoloq_rockchip", "yoloq_sophgo")
 INSTALLATION = "build/wheel"
 LICENCES = "share/doc/yoloq/third-party"
 

@@ -104,6 +104,12 @@ typedef struct yqb_view {
 /** Takes a log line; level as yq_log_level: 0 debug, 1 info, 2 warning, 3 error. Any thread. */
 typedef void(YQB_CALL *yqb_log_fn)(void *user, int32_t level, const char *message);
 
+/** A compiled model of the package, for a batch size. */
+typedef struct yqb_artifact {
+    const char *path; /**< absolute, UTF-8 */
+    uint32_t batch;   /**< pictures per run */
+} yqb_artifact;
+
 /** What session_create is given. Everything is borrowed for the call, except log and log_user, which outlive the
  * session. */
 typedef struct yqb_config {
@@ -126,6 +132,10 @@ typedef struct yqb_config {
     uint32_t option_count;
     yqb_log_fn log;
     void *log_user;
+    /** Every compiled model of the package, smallest batch first, for modules whose table says `all_batches`: the last
+        is `artifact`. 0 of them: there is `artifact` alone. */
+    const yqb_artifact *artifacts;
+    uint32_t artifact_count;
 } yqb_config;
 
 /** Health of the device; what is not known: NaN for floats, UINT64_MAX for bytes. Never an estimate. */
@@ -186,6 +196,10 @@ typedef struct yqb_api {
                                  const yqb_letterbox *box, yqb_error *error);
     /** Optional: per-operator times of the slot's last request, as lines of "name<TAB>microseconds" into `text`. */
     int32_t(YQB_CALL *profile)(yqb_session *session, uint32_t slot, char *text, uint64_t capacity, yqb_error *error);
+
+    /** 1: the module takes every compiled model of a package, and a request runs in the smallest that holds its
+        pictures; config->batch is the largest. 0: it takes one, that of the smallest batch. */
+    uint32_t all_batches;
 } yqb_api;
 
 /** The one exported function: `yq_backend_entry`. core_version: the core's YQ_BACKEND_VERSION. NULL: refuses it. */

@@ -325,7 +325,7 @@ void Detector::info(yq_info *info) const {
     info->input_channels = 3;
     info->class_count = static_cast<uint32_t>(package_.classes.size());
     info->streams = options_.streams;
-    info->batch = package_.artifacts.front().batch;
+    info->batch = served_artifact(*api_, package_).batch;
     info->needs_nms = package_.head.nms;
     info->score_threshold = options_.score_threshold;
     info->iou_threshold = options_.iou_threshold;

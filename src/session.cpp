@@ -17,7 +17,7 @@ namespace {
 
 template <typename Entry> bool has_entry(const yqb_api &api, const Entry yqb_api::*entry) {
     const auto end = reinterpret_cast<const char *>(&(api.*entry) + 1) - reinterpret_cast<const char *>(&api);
-    return api.size >= static_cast<uint32_t>(end) && api.*entry != nullptr;
+    return api.size >= static_cast<uint32_t>(end) && api.*entry != Entry{};
 }
 
 void YQB_CALL forward_log(void *, int32_t level, const char *message) {
@@ -83,6 +83,10 @@ yqb_health unknown_health() {
     return {sizeof(yqb_health), NAN, NAN, NAN, UINT64_MAX, UINT64_MAX};
 }
 
+const Artifact &served_artifact(const yqb_api &backend, const Package &package) {
+    return has_entry(backend, &yqb_api::all_batches) ? package.artifacts.back() : package.artifacts.front();
+}
+
 int32_t Session::checked(int32_t status, const yqb_error &error, const char *step) const {
     if (status == YQB_OK) return YQ_OK;
     const bool known = status >= YQB_EINVAL && status <= YQB_EDEVICE;
@@ -110,6 +114,11 @@ int32_t Session::open() {
         keys.push_back(key.c_str());
         values.push_back(value.c_str());
     }
+    std::vector<std::string> paths;
+    std::vector<yqb_artifact> artifacts;
+    for (const Artifact &each : package.artifacts)
+        paths.push_back(path_to_utf8(package.folder / path_from_utf8(each.file)));
+    for (size_t i = 0; i < paths.size(); ++i) artifacts.push_back({paths[i].c_str(), package.artifacts[i].batch});
     yqb_config config{};
     config.size = sizeof config;
     config.artifact = artifact.c_str();
@@ -126,6 +135,8 @@ int32_t Session::open() {
     config.option_values = values.data();
     config.option_count = static_cast<uint32_t>(keys.size());
     config.log = forward_log;
+    config.artifacts = artifacts.data();
+    config.artifact_count = static_cast<uint32_t>(artifacts.size());
     yqb_error error = {};
     YQ_TRY(checked(plan_.api->session_create(&config, &session_, &error), error, "loading the model"));
 

@@ -12,6 +12,9 @@
 
 namespace yq {
 
+// The compiled model whose batch size a session has: the largest if the backend takes them all, else the smallest.
+const Artifact &served_artifact(const yqb_api &backend, const Package &package);
+
 // What a session is made of; kept so that it can be made again after the device was lost.
 struct SessionPlan {
     const yqb_api *api = nullptr;
@@ -20,7 +23,7 @@ struct SessionPlan {
     uint32_t streams = 1;
     int32_t hint = YQ_HINT_DEFAULT;
 
-    const Artifact &artifact() const { return package->artifacts.front(); }
+    const Artifact &artifact() const { return served_artifact(*api, *package); }
 };
 
 // Nothing known: NaN and UINT64_MAX.

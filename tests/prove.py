@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from accuracy import prove_accuracy
+from ascend_proof import prove_ascend
 from conftest import ROOT, dummy_manifest, write_package
 from csharp_proof import prove_csharp
 from exports import prove_exports
@@ -87,6 +88,7 @@ def prove_soak(folder: Path) -> dict:
 
 PROOFS: dict[str, Proof] = {
     "accuracy": prove_accuracy,
+    "ascend": prove_ascend,
     "csharp": prove_csharp,
     "exports": prove_exports,
     "recipes": prove_recipes,

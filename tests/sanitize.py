@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ascend_double
 import rockchip
 import sophgo
 from conftest import ROOT, dummy_manifest, write_package
@@ -32,7 +33,14 @@ PLANTED = {
     },
     "tsan": {"race": "data race"},
 }
-EXECUTABLES = ("yoloq_abuse", "yoloq_parts", "yoloq_sophgo_scenarios", "yoloq_rockchip_scenarios")
+DOUBLES = {"sophgo": sophgo, "rockchip": rockchip, "ascend": ascend_double}  # of vendors' runtimes
+EXECUTABLES = (
+    "yoloq_abuse",
+    "yoloq_parts",
+    "yoloq_sophgo_scenarios",
+    "yoloq_rockchip_scenarios",
+    "yoloq_ascend_scenarios",
+)
 CLASSES = ["bolt", "nut", "washer"]
 # Memory that the engine keeps by its own design, and only where its own frames hold it.
 ENGINE_LEAKS = "".join(f"leak:{library}\n" for library in ("libopenvino", "libtbb"))
@@ -68,10 +76,9 @@ def scenario_package(folder: Path, scenario: Scenario) -> Path:
     """Writes the package that a scenario wants."""
     if scenario.options.get("model") == "real":
         return write_tiny_package(folder / f"{scenario.name}.yoloq")
-    if "sophgo" in scenario.options:
-        return sophgo.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
-    if "rockchip" in scenario.options:
-        return rockchip.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
+    for name, double in DOUBLES.items():
+        if name in scenario.options:
+            return double.scenario_package(folder / f"{scenario.name}.yoloq", scenario.options)
     options = {key: value for key, value in scenario.options.items() if key.startswith("dummy.")}
     nms = scenario.options.get("nms") != "false"
     manifest = dummy_manifest(scenario.name, CLASSES, int(scenario.options.get("size", 320)), options, nms)
@@ -79,8 +86,8 @@ def scenario_package(folder: Path, scenario: Scenario) -> Path:
 
 
 def doubles(testing: Path) -> dict[str, str]:
-    """Where the modules find the doubles of their SDKs, instead of an SDK."""
-    return {sophgo.VARIABLE: str(testing / "sophgo"), rockchip.VARIABLE: str(testing / "rockchip")}
+    """Where the backends find the doubles of their SDKs in a build's folder for tests."""
+    return {each.VARIABLE: str(testing / name) for name, each in DOUBLES.items()}
 
 
 def sanitizer_environment(folder: Path) -> dict[str, str]:

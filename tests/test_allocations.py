@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import ascend_double
 import rockchip
 import sophgo
 from sanitize import doubles
@@ -33,14 +34,14 @@ def measure(build_dir: Path, backend: str, package: Path) -> dict[str, Count]:
     executable = build_dir / COUNT
     assert executable.exists(), f"{executable} is missing: run python3 build.py build"
     command = [executable, build_dir / "counted", backend, package]
-    environment = {**os.environ, **doubles(build_dir / "testing")}
+    environment = os.environ | doubles(build_dir / "testing")
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     rows = (line.split("\t") for line in done.stdout.splitlines())
     return {name: Count(*map(int, numbers)) for name, *numbers in rows}
 
 
-@pytest.fixture(scope="module", params=["dummy", "cpu", "sophgo", "rockchip"])
+@pytest.fixture(scope="module", params=["dummy", "cpu", "sophgo", "rockchip", "ascend"])
 def counts(
     request: pytest.FixtureRequest, build_dir: Path, dummy_package: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Count]:
@@ -52,6 +53,8 @@ def counts(
         package = sophgo.package(folder, sophgo.container("BM1688"))
     if request.param == "rockchip":
         package = rockchip.package(folder, rockchip.container())
+    if request.param == "ascend":
+        package = ascend_double.package(folder, (1, 2))
     found = measure(build_dir, request.param, package)
     for name, count in found.items():
         others = (count.everyone - count.ours) / count.calls

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import ascend_double
 import rockchip
 import sophgo
 from yoloq import doctor
@@ -98,3 +100,42 @@ def test_a_node_without_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "access", lambda path, mode: path != node)  # root may open everything
     found = next(doctor.vendor_checks("sophgo", needs(tmp_path)))
     assert found.ok is False and f"no access to {node}" in found.text
+
+
+# --------------------------------------------------------------------------------------------- a package that is tried
+
+
+def try_package(folder: Path, package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "yoloq", "doctor", "--backend", "ascend", "--package", str(package), *arguments]
+    environment = ascend_double.environment(folder)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_package_that_works(tmp_path: Path) -> None:
+    package = ascend_double.package(tmp_path / "tiny.yoloq", (1, 4))
+    done = try_package(ascend_double.runtime(), package, "--json", str(tmp_path / "report.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok  package              tiny for ascend310p on ascend, AscendCL 1.99.0" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    checks = {check["subject"]: check for check in report["checks"]}
+    assert checks["smoke test"]["ok"] is True
+    assert "in a batch of 4, always the same; engine p50" in checks["smoke test"]["text"]
+    assert checks["backend ascend"]["ok"] is True and "machine" in checks
+
+
+def test_a_package_that_does_not(tmp_path: Path) -> None:
+    package = ascend_double.package(tmp_path / "tiny.yoloq", facts={"soc": "Ascend910B4"})
+    done = try_package(ascend_double.runtime(), package)
+    assert done.returncode == 1
+    assert "no  smoke test           backend ascend, loading the model: aclmdlLoadFromFile failed" in done.stdout
+
+
+def test_a_vendors_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "show-npu"
+    tool.write_text("#!/bin/sh\necho '+------+'\necho '| 310P3 | OK |'\necho '| 30 C |'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    shown = replace(needs(tmp_path), command=("show-npu",), others=(tmp_path,), folder=tmp_path / "none")
+    found = {check.subject: check for check in doctor.vendor_checks("ascend", shown)}
+    assert found["ascend show-npu"].text == "310P3 | OK / 30 C"
+    assert found["ascend runtime"].text == f"{tmp_path} is there"

@@ -9,7 +9,7 @@ list(TRANSFORM wrapped PREPEND -Wl,--wrap=)
 if(YOLOQ_CPU)
   find_package(OpenVINO REQUIRED COMPONENTS Runtime) # its targets are known only where they were looked for
 endif()
-foreach(original yoloq yoloq_dummy yoloq_cpu yoloq_sophgo yoloq_rockchip)
+foreach(original yoloq yoloq_dummy yoloq_cpu yoloq_sophgo yoloq_rockchip yoloq_ascend)
   if(NOT TARGET ${original})
     continue()
   endif()

@@ -156,7 +156,11 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 def _add_doctor(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("doctor", help="tell what this machine lacks for a backend, and what to do")
     parser.add_argument("name", nargs="?", metavar="BACKEND", help="one backend (default: all, and the toolchain)")
+    parser.add_argument(
+        "--package", metavar="P.yoloq", help="try this package too: does it load, run, and repeat itself"
+    )
     parser.add_argument("--json", metavar="F", help='write it as JSON; "-": to standard output')
+    _add_device(parser)
     parser.set_defaults(run=_lazy("doctor", "yoloq.doctor"))
 
 

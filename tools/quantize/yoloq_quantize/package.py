@@ -57,24 +57,45 @@ class PackageContent:
     compiled: Compiled | None = None
 
 
-def check_free(path: Path, force: bool) -> None:
-    """Refuses a package path that cannot be written, before any work is done."""
+def check_free(path: Path, force: bool, kit: bool = False) -> None:
+    """Refuses a path of a package (or a build kit) that cannot be written, before any work is done."""
+    marker, kind = ("build.sh", "build kit") if kit else ("manifest.json", "package")
     if path.exists() and not force:
         raise QuantizeError(f"{path}: exists already; choose another --out, or replace it with --force")
-    if path.exists() and not (path / "manifest.json").is_file():
-        raise QuantizeError(f"{path}: exists and is no package; --force replaces packages only")
+    if path.exists() and not (path / marker).is_file():
+        raise QuantizeError(f"{path}: exists and is no {kind}; --force replaces {kind}s only")
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
         raise QuantizeError(f"{path.parent}: cannot be written to; choose another --out")
 
 
 def write_package(path: Path, content: PackageContent, force: bool = False) -> None:
     """Writes the package beside its place, then renames it there. On failure nothing is left, and an old one stays."""
-    manifest = build_manifest(content)
-    files = {content.target.file: content.artifact}
+    manifest, files = build_manifest(content), {content.target.file: content.artifact}
     if content.compiled is not None:
         manifest = for_chip(manifest, content.target, content.compiled)
-        files = {content.target.file: content.compiled.artifact, **content.compiled.extra}
-    write_files(path, manifest, {**files, "labels.txt": _labels(content.classes)}, force)
+        files = artifact_files(content.target, content.compiled)
+    write_files(path, manifest, {**files, "labels.txt": labels_text(content.classes)}, force)
+
+
+def artifact_files(target: Target, compiled: Compiled) -> dict[str, bytes]:
+    """What was compiled, by file name."""
+    more = {artifact.file: artifact.data for artifact in compiled.more}
+    return {target.file: compiled.artifact, **more, **compiled.extra}
+
+
+def write_kit(path: Path, files: dict[str, bytes], force: bool = False) -> None:
+    """Writes a build kit's files, which may lie in folders of their own, beside its place and renames it; .sh can run.
+    force: replaces one that is there."""
+    check_free(path, force, kit=True)
+    try:
+        with _beside(path) as folder:
+            for name, data in files.items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(data)
+                (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
+            _swap(folder, path)
+    except OSError as error:
+        raise QuantizeError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def write_files(path: Path, manifest: dict[str, Any], files: dict[str, bytes], force: bool = False) -> None:
@@ -119,14 +140,19 @@ def for_chip(manifest: dict[str, Any], target: Target, compiled: Compiled) -> di
         "precision": FLOATS[target.float_type] if plain else manifest["precision"],
         "head": {**manifest["head"], "outputs": parts},
         "outputs": outputs,
-        "target": {**_target(target), "compiler": made_by},
-        "artifacts": [{"file": target.file, "batch": 1}],
+        "target": {**_target(target, compiled.sdk_version), "compiler": made_by},
+        "artifacts": [
+            {"file": target.file, "batch": compiled.batch},
+            *({"file": artifact.file, "batch": artifact.batch} for artifact in compiled.more),
+        ],
+        "backend_options": {**manifest["backend_options"], **compiled.options},
         "quantization": {**manifest["quantization"], **compiled.summary},
     }
 
 
-def _target(target: Target) -> dict[str, str]:
-    return {"chip": target.chip, "backend": target.backend, "sdk": target.sdk, "sdk_version": target.sdk_version}
+def _target(target: Target, sdk_version: str | None = None) -> dict[str, str]:
+    version = sdk_version or target.sdk_version
+    return {"chip": target.chip, "backend": target.backend, "sdk": target.sdk, "sdk_version": version}
 
 
 def _digests(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
@@ -184,7 +210,7 @@ def build_manifest(content: PackageContent) -> dict[str, Any]:
     }
 
 
-def _labels(classes: tuple[str, ...]) -> bytes:
+def labels_text(classes: tuple[str, ...]) -> bytes:
     for name in classes:
         if not name.strip() or any(ord(letter) < 0x20 for letter in name):
             raise QuantizeError(f"class name {name!r} is empty or holds control characters; rename it")

@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from yoloq_quantize import __version__
 from yoloq_quantize.calibrate import Calibration, calibrate
-from yoloq_quantize.compile import compiler_of
+from yoloq_quantize.compile import check, compiler_of, needs_kit
+from yoloq_quantize.compile.compiled import Compiled, Order
 from yoloq_quantize.cut import cut_head
 from yoloq_quantize.dataset import class_names, list_images, load_labelled
 from yoloq_quantize.errors import QuantizeError
@@ -27,7 +28,16 @@ from yoloq_quantize.mixed.objective import NothingSeenError, Objective
 from yoloq_quantize.mixed.search import mixed_precision
 from yoloq_quantize.mixed.spend import spend
 from yoloq_quantize.model import SourceModel, load_model
-from yoloq_quantize.package import InputSpec, PackageContent, check_free, write_package
+from yoloq_quantize.package import (
+    InputSpec,
+    PackageContent,
+    build_manifest,
+    check_free,
+    for_chip,
+    labels_text,
+    write_kit,
+    write_package,
+)
 from yoloq_quantize.params import find_params
 from yoloq_quantize.passes import ConvertOpset, Strip, Uint8Input, canonical_passes, run_passes
 from yoloq_quantize.pictures import PictureStream
@@ -52,6 +62,7 @@ from yoloq_quantize.summary import (
 
 PRECISIONS = ("int8", "float32")
 LEARNING = ("swap", "reconstruct")  # steps that need PyTorch
+KIT = ".kit"  # in place of .yoloq, for a machine that has the chip's compiler
 HOST = "cpu"  # the target that every machine can run
 OPSET_SWAP = 14  # HardSwish begins here
 
@@ -78,6 +89,7 @@ def quantize(
     name: str | None = None,
     backend_options: dict[str, str] | None = None,
     compiled: bool = True,
+    order: Order | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> QuantizeResult:
@@ -92,16 +104,16 @@ def quantize(
     read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels for a model that leaves it open.
     color, input_scale, align: what the model was trained on; a byte times the scale is the model's input; "center" or
     "topleft": where the letterbox puts the picture. backend_options: for the backend, over the target's own. compiled:
-    False gives what a chip's own compiler would get, for the CPU. progress(items, what): wraps iterations, for a bar.
-    """
-    out = Path(out)
+    False gives what a chip's own compiler would get, for the CPU. order: for compilers that have choices; one that is
+    not here leaves a build kit in the package's place. progress(items, what): wraps iterations, for a bar."""
+    out, order = Path(out), (order or Order()) if compiled else None
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop)
     _check_options(precision, color, align, input_scale)
     _check_steps(steps, steps_on, chip)
     files = [] if precision != "int8" else _pictures(calib)
-    check_free(out, force)
+    _check_out(out, chip, order, force)
     source = load_model(model)
-    classes = class_names(data) if data is not None else source.classes
+    classes = source.classes if data is None else class_names(data)
     found, graph = float_graph(source, size, head, classes, input_scale)
     graph = _in_opsets(graph, chip, steps)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
@@ -109,13 +121,12 @@ def quantize(
     job = _Job(subject, steps, _names(classes, found.classes), out.with_name(f".{out.name}.learning"))
     float_artifact = _bytes(graph.clone())
     if precision == "int8":
-        job.warn(check_calibration(files))
-        graph = job.quantize(train_pictures)
+        graph = job.quantize(files, train_pictures)
     shape = InputSpec(graph.graph.inputs[0].name, width, height, color, align=align)
     content = job.content(source, graph, shape, name, precision, backend_options or {})
     if data is not None and measure:
         content = replace(content, accuracy=measure_package(_hosted(content), float_artifact, data, out.parent))
-    return job.write(out, content, compiled, force)
+    return job.write(out, content, order, force)
 
 
 def _silent(items: Iterable, _: str) -> Iterable:
@@ -158,9 +169,10 @@ class _Job:
     def __post_init__(self) -> None:
         self.original = self.subject  # what every loss is measured against, a swap's too
 
-    def quantize(self, train_pictures: str | Path | None) -> ir.Model:
-        """Takes the recipe's steps; the QDQ graph."""
+    def quantize(self, files: Sequence[Path], train_pictures: str | Path | None) -> ir.Model:
+        """Takes the recipe's steps; the QDQ graph. files: the calibration pictures."""
         recipe = self.recipe
+        self.warn(check_calibration(files))
         if recipe.takes("swap"):
             self.step("swap", lambda: self._swap(train_pictures))
         if recipe.takes("equalize"):
@@ -229,14 +241,26 @@ class _Job:
             source=source_of(source),
         )
 
-    def write(self, out: Path, content: PackageContent, compiled: bool, force: bool) -> QuantizeResult:
-        """With what the chip's compiler makes of the graph, where it has one and `compiled` asks for it."""
-        compiler = compiler_of(content.target)
-        if not compiled:
+    def write(self, out: Path, content: PackageContent, order: Order | None, force: bool) -> QuantizeResult:
+        """With what the chip's compiler makes of the graph, where it has one and `order` is given."""
+        compiler, chip = compiler_of(content.target), content.target
+        if order is None:
             content = _hosted(content)
+        elif needs_kit(chip):
+            manifest, labels = build_manifest(content), labels_text(content.classes)
+
+            def manifest_of(made: Compiled) -> dict[str, Any]:
+                self.warn(made.warnings)
+                return for_chip(manifest, chip, made)
+
+            files = compiler.kit(content.artifact, chip, order, manifest_of, labels, out.name)
+            kit = out.with_suffix(KIT)
+            write_kit(kit, files, force)
+            return replace(self.done(kit, content), kit=True)
         elif compiler is not None:
             log = out.with_name(f"{out.name}.log")
-            made = compiler(content.artifact, content.target, log, self.subject.progress)
+            made = compiler.run(content.artifact, chip, order, log, self.subject.progress)
+            self.warn(made.warnings)
             content = replace(content, compiled=made)
             self.warn(made.warnings)
         write_package(out, content, force)
@@ -376,6 +400,15 @@ def _check_options(precision: str, color: str, align: str, input_scale: float) -
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
+
+
+def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> None:
+    """What is written, by which compiler: order None for none."""
+    check_free(out, force)
+    if order is not None:
+        check(chip, order)
+        if needs_kit(chip):
+            check_free(out.with_suffix(KIT), force, kit=True)
 
 
 def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target) -> None:

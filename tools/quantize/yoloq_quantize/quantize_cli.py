@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from yoloq_quantize.arguments import bar, option, scale, size
+from yoloq_quantize.arguments import add_order, bar, option, order_of, scale, size
 from yoloq_quantize.recipes import STEPS
 
 
@@ -33,7 +33,14 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--no-measure", action="store_true", help="take only the class names from --data")
     _add_recipe(parser)
     _add_model(parser)
+    add_order(parser)
     parser.add_argument("--name", help="the model's name in the package (default: the file's)")
+    parser.add_argument(
+        "--not-compiled",
+        action="store_true",
+        help="leave out the chip's own compiler: a package with the quantised graph, which the CPU runs and `yoloq "
+        "compile` takes",
+    )
     parser.add_argument("--force", action="store_true", help="replace a package that exists")
     parser.add_argument("--json", metavar="F", help='write a summary as JSON; "-": to standard output')
     parser.set_defaults(run=_run_quantize)
@@ -128,6 +135,8 @@ def _run_quantize(args: argparse.Namespace) -> int:
         align=args.align,
         name=args.name,
         backend_options=dict(args.backend_option),
+        compiled=not args.not_compiled,
+        order=order_of(args),
         force=args.force,
         progress=bar,
     )
@@ -142,6 +151,8 @@ def _run_quantize(args: argparse.Namespace) -> int:
 
         with replacing(Path(args.json)) as part:
             part.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if result.kit:
+        print(f"{result.package}: a build kit, as the compiler is not on this machine; run its build.sh where it is")
     print(
         f"{result.package}: {result.precision}, head {result.family}, {len(result.classes)} classes, "
         f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "

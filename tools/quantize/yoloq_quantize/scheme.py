@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,7 @@ class Target:
     place: PlaceScheme
     float_type: str = "f32"
     cost: dict[str, dict[str, float]] | None = None  # rates of mixed/cost.py, where they are known
+    compiler: dict[str, Any] = field(default_factory=dict)  # what the chip's own compiler wants to know
 
     def __post_init__(self) -> None:
         _check("float_type", self.float_type, FLOAT_TYPES)
@@ -181,7 +182,12 @@ def parse_target(text: str) -> Target:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise QuantizeError(f"not TOML: {error}") from error
-    _keys("file", table, {"target", "artifact", "activations", "weights", "place"}, {"backend_options", "cost"})
+    _keys(
+        "file",
+        table,
+        {"target", "artifact", "activations", "weights", "place"},
+        {"backend_options", "cost", "compiler"},
+    )
     for name, section in table.items():
         if not isinstance(section, dict):
             raise QuantizeError(f"{name} is not a table; write [{name}]")
@@ -199,14 +205,14 @@ def parse_target(text: str) -> Target:
             raise QuantizeError(f"[backend_options.{precision}] holds something that is no string")
     top = {**table["target"], **table["artifact"]}
     _check_types("[target], [artifact]", top, Target)
-    return Target(**top, backend_options=options, cost=table.get("cost"), **made)
+    return Target(**top, backend_options=options, cost=table.get("cost"), compiler=table.get("compiler", {}), **made)
 
 
 def _section(name: str, table: dict[str, Any], kind: Callable[..., Any]) -> Any:
     """One dataclass from one table; arrays become tuples."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in table[name].items()}
-    wanted = {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    wanted = {entry.name for entry in fields(kind)}
+    needed = {entry.name for entry in fields(kind) if entry.default is MISSING}
     _keys(f"[{name}]", given, needed, wanted - needed)
     _check_types(f"[{name}]", given, kind)
     try:
@@ -226,13 +232,13 @@ def _keys(where: str, given: dict[str, Any], needed: set[str], optional: set[str
 def _check_types(where: str, given: dict[str, Any], kind: Callable[..., Any]) -> None:
     """Types as the dataclass annotates them; containers are checked by what reads them."""
     simple = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
-    for field in fields(kind):
-        wanted = simple.get(field.type)
-        if field.name not in given or wanted is None:
+    for entry in fields(kind):
+        wanted = simple.get(entry.type)
+        if entry.name not in given or wanted is None:
             continue
-        value = given[field.name]
+        value = given[entry.name]
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            raise QuantizeError(f"{where}: {field.name} = {value!r} is not of type {field.type}")
+            raise QuantizeError(f"{where}: {entry.name} = {value!r} is not of type {entry.type}")
 
 
 def _check_place(scheme: PlaceScheme) -> None:

@@ -25,7 +25,8 @@ class StepDone:
 @dataclass(frozen=True)
 class QuantizeResult:
     """What was written. `int8_macs`: share of the convolutions' multiply-adds in INT8, 0 to 1. `accuracy`: as in the
-    manifest, empty if nothing was measured. `warnings`: about the calibration pictures."""
+    manifest, empty if nothing was measured. `warnings`: about pictures and compiling. `kit`: `package` is a build
+    kit, for want of the compiler."""
 
     package: str
     target: str
@@ -43,6 +44,7 @@ class QuantizeResult:
     accuracy: dict[str, Any]
     steps: tuple[StepDone, ...]
     warnings: tuple[str, ...]
+    kit: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,20 +10,19 @@ from typing import Protocol
 
 import numpy as np
 
-from yoloq_quantize.compile.compiled import GRAPH, Compiled
+from yoloq_quantize.compile.ascend import check_order, compile_ascend, has_atc
+from yoloq_quantize.compile.ascend_kit import kit_files
+from yoloq_quantize.compile.compiled import GRAPH, Compiler, Order
 from yoloq_quantize.compile.rockchip import compile_rockchip, simulate
 from yoloq_quantize.compile.sophgo import compile_sophgo
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.scheme import Target, load_target
-from yoloq_quantize.subject import Progress
-
-# (cut graph from bytes to raw tensors as ONNX, quantised or not; target; where a log may stay; progress)
-Compiler = Callable[[bytes, Target, Path, Progress], Compiled]
 
 COMPILERS: dict[str, Compiler | None] = {
     "cpu": None,  # compiles the ONNX itself when it loads it
-    "rockchip": compile_rockchip,
-    "sophgo": compile_sophgo,
+    "sophgo": Compiler(compile_sophgo),
+    "rockchip": Compiler(compile_rockchip),
+    "ascend": Compiler(compile_ascend, check_order, has_atc, kit_files),
 }
 
 
@@ -60,3 +59,18 @@ def open_simulator(package: Path) -> Simulator:
     if not graph.is_file():
         raise QuantizeError(f"{package}: has no {GRAPH} to simulate; make it anew with yoloq quantize")
     return SIMULATORS[backend](graph.read_bytes(), load_target(chip), package.with_name(f"{package.name}.log"))
+
+
+def needs_kit(target: Target) -> bool:
+    """Whether the target's compiler is not on this machine, and a build kit can be made for one that has it."""
+    compiler = compiler_of(target)
+    return compiler is not None and compiler.kit is not None and not compiler.there()
+
+
+def check(target: Target, order: Order) -> None:
+    """Refuses what the target's compiler cannot do."""
+    compiler = compiler_of(target)
+    if compiler is not None and compiler.check is not None:
+        compiler.check(target, order)
+    elif order != Order():
+        raise QuantizeError(f"target {target.chip} has no --soc, --batch or --sdk-version; leave them out")

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yoloq_quantize.compile.compiled import MOST_BATCH, Order
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.flow.compilers import compiler_for
 from yoloq_quantize.flow.tree import Node, read_tree
@@ -21,6 +22,7 @@ _OURS = (
     "target",
     "measure",
     "compiled",
+    "order",
     "force",
     "progress",
 )  # of quantize(): the pipeline gives these itself
@@ -69,6 +71,7 @@ class Job:
     options: dict[str, Any]
     gate: Gate | None
     push: tuple[Destination, ...]
+    order: Order = field(default_factory=Order)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def _jobs(node: Node) -> list[Job]:
-    given = node.mapping(("name", "model", "targets", "quantize", "gate", "push"), ("model",))
+    given = node.mapping(("name", "model", "targets", "quantize", "compile", "gate", "push"), ("model",))
     model = given["model"].path()
     if not model.is_file():
         given["model"].fail(f"no such file {model}; paths are relative to the yaml")
@@ -104,15 +107,16 @@ def _jobs(node: Node) -> list[Job]:
     if options.get("precision", "int8") == "int8" and "calib" not in options:
         given.get("quantize", node).fail("'calib' is missing; name the calibration pictures under quantize")
     gate = _gate(given["gate"]) if "gate" in given else None
+    order = _order(given["compile"]) if "compile" in given else Order()
     push = tuple(_destination(n) for n in given["push"].items()) if "push" in given else ()
     jobs = []
     for where, target in targets:
         try:
-            compiler_for(target)
+            compiler_for(target, order)
         except QuantizeError as error:
             where.fail(str(error))
         full = name if len(targets) == 1 else f"{name}-{target}"
-        jobs.append(Job(full, model, target, {"name": full, **options}, gate, push))
+        jobs.append(Job(full, model, target, {"name": full, **options}, gate, push, order))
     return jobs
 
 
@@ -181,6 +185,20 @@ def _gate(node: Node) -> Gate:
         least=_points(given["min"]) if "min" in given else {},
         agreement=given["min_agreement"].number(0, 100) if "min_agreement" in given else None,
     )
+
+
+def _order(node: Node) -> Order:
+    given = node.mapping(("soc", "batch", "sdk_version"))
+    try:
+        return Order(
+            soc=given["soc"].text() if "soc" in given else None,
+            batches=tuple(n.integer(1, MOST_BATCH) for n in given["batch"].items()) if "batch" in given else (1,),
+            sdk_version=given["sdk_version"].text() if "sdk_version" in given else None,
+        )
+    except QuantizeError as error:
+        if str(error).startswith(str(node.file)):
+            raise
+        node.fail(str(error))
 
 
 def _points(node: Node) -> dict[str, float]:

@@ -7,10 +7,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from yoloq_quantize.compile.compiled import Order
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Evaluation, evaluate
 from yoloq_quantize.flow.cache import folder_digests
@@ -57,6 +58,8 @@ def inputs_of(step: str, job: Job, keys: dict[str, str]) -> dict[str, Any]:
         inputs |= {f"quantize.{key}": value for key, value in option_digests(options).items()}
     if step == "quantize":
         inputs["target"] = job.target
+    if step == "compile" and job.order != Order():
+        inputs["order"] = asdict(job.order)
     if job.gate is not None and step in ("reference", "evaluate"):
         inputs["data"] = data_digest(job.gate.data, job.gate.split, job.gate.images)
         if step == "evaluate":
@@ -103,7 +106,12 @@ def run_compile(context: Context) -> None:
     log = context.out.parent / "compile.log"
     quantised = context.done["quantize"] / PACKAGE
     compile_package(
-        quantised, context.job.target, context.out / PACKAGE, log, context.progress or (lambda items, _: items)
+        quantised,
+        context.job.target,
+        context.out / PACKAGE,
+        log,
+        context.progress or (lambda items, _: items),
+        order=context.job.order,
     )
 
 
