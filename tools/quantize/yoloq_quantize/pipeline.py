@@ -262,7 +262,6 @@ class _Job:
             made = compiler.run(content.artifact, chip, order, log, self.subject.progress)
             self.warn(made.warnings)
             content = replace(content, compiled=made)
-            self.warn(made.warnings)
         write_package(out, content, force)
         return self.done(out, content)
 
