@@ -11,8 +11,8 @@
 /* A scenario; it runs in a process of its own. options, "key=value key=value", describe the package it wants: those of
  * the dummy backend, size=N for the side of the model's input in pixels, nms=false for a head without NMS, model=real
  * for a model that the cpu backend runs, sophgo=DTYPE for one that the sophgo backend's double takes (with scale=,
- * batch=, chip=), rockchip=DTYPE the same for the rockchip backend's (and cores=), ascend=DTYPE likewise (with batch=1,4
- * for two models). */
+ * batch=, chip=), rockchip=DTYPE the same for the rockchip backend's (and cores=), ascend=DTYPE likewise (with
+ * batch=1,4 for two models). */
 typedef struct scenario {
     const char *name, *options;
     void (*run)(const char *package);
