@@ -3,8 +3,7 @@
 //
 // Options (backend_options of the package):
 //     cores   which cores of an RK3588 or RK3576 a request runs on: "auto" (one that is free; the default), "0", "1",
-//     "2",
-//             "0_1", "0_1_2"; a session that is made for latency takes them all
+//             "2", "0_1", "0_1_2"; a session that is made for latency takes them all
 //
 // A context of librknnrt runs one request at a time, so that each slot has one of its own; they share the weights. The
 // core writes pixels into memory that the NPU reads itself, and outputs are read where the runtime puts them, as the

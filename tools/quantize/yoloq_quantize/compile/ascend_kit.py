@@ -159,7 +159,7 @@ def _amct_config(deploy: Lowered) -> str:
 def _other_inputs(given: dict[str, Any], job: Job) -> dict[str, bytes]:
     width, height, model = given["width"], given["height"], given["color"]
     other = "BGR" if model == "RGB" else "RGB"
-    files = {f"other_inputs/{other.lower()}.cfg": aipp(width, height, job.pixel, "BGR", "RGB").encode()}
+    files = {f"other_inputs/{other.lower()}.cfg": aipp(width, height, job.pixel, other, model).encode()}
     if width % 2 == 0 and height % 2 == 0:
         for name, full in (("nv12", False), ("nv12_full_range", True)):
             files[f"other_inputs/{name}.cfg"] = aipp(width, height, job.pixel, "NV12", model, full).encode()

@@ -34,7 +34,8 @@ HERE = Path(__file__).parent
 UNWANTED = ("fuse_concat_conv",)  # takes a convolution of a Concat apart, and runs the parts in F16
 MOST_RULES = 8  # of the compiler's optimisations that may fail and be left out
 
-# What the vendor's tools say -> what it means. {0} is what the expression found.
+# What the vendor's tools say -> what it means. {0} is what the expression found. Fail, NotImplemented and InvalidGraph
+# are names of ONNX Runtime's exceptions, with which the compiler runs parts of a graph.
 SAYINGS = (
     (r"The (\w+)\(.*\) not supported 'float16' dtype at (\S+?)!", "{0} cannot run in F16 on {1}"),
     (r"(?:Unsupported|Not support(?:ed)?) (?:onnx )?op(?:erator)?s?:? *(.*)", "it does not know the operator {0}"),
