@@ -415,6 +415,8 @@ def test_the_commands(host: Path, world: World, no_cann: None, tmp_path: Path, c
     assert [each["batch"] for each in manifest(out)["artifacts"]] == [1, 4]
     assert main(["compile", str(out), "--target", "ascend310p", "--out", str(tmp_path / "r.yoloq")]) == 1
     assert "holds no model.onnx" in capsys.readouterr().err
+    assert main(["compile", str(out), "--target", "cpu", "--out", str(tmp_path / "r.yoloq")]) == 1
+    assert "there is nothing to compile" in capsys.readouterr().err and not (tmp_path / "r.yoloq").exists()
     folder = world.folder
     words = ["quantize", str(folder / "tiny.onnx"), "--calib", str(folder / "calib"), "--target", "ascend310p"]
     words += [

@@ -28,10 +28,14 @@ def register(subparsers: Any) -> None:
 
 
 def _run_compile(args: argparse.Namespace) -> int:
+    from yoloq_quantize.compile import compiler_of
     from yoloq_quantize.errors import QuantizeError
     from yoloq_quantize.flow.compilers import compile_package
     from yoloq_quantize.package import check_free
+    from yoloq_quantize.scheme import load_target
 
+    if compiler_of(load_target(args.target)) is None:
+        raise QuantizeError(f"target {args.target} takes a package as it is; there is nothing to compile, copy it")
     if not (args.package / "model.onnx").is_file():
         raise QuantizeError(f"{args.package}: holds no model.onnx; make it with yoloq quantize --not-compiled")
     check_free(args.out, args.force)
