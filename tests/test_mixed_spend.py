@@ -36,6 +36,16 @@ def test_nothing_is_bought_with_nothing(planned: tuple[Subject, Plan, Objective]
     assert found.time <= 0 and HURT not in found.kept_float
 
 
+def test_nothing_is_bought_where_the_error_is_small_enough(planned: tuple[Subject, Plan, Objective]) -> None:
+    subject, plan, objective = planned
+    needed = spend(subject, plan, objective, 0.5, 0.3)
+    raw = objective.raw(Runner(quantized(subject, plan)).run, len(objective.stream)).error
+    assert needed.raw_error == raw > 0
+    spared = spend(subject, plan, objective, 0.5, 0.3, enough=raw)
+    assert spared.plan is plan and spared.kept_float == () and spared.time == 0 and spared.raw_error == raw
+    assert spend(subject, plan, objective, 0.5, 0.3, enough=raw * 0.99).kept_float == needed.kept_float
+
+
 def test_the_share_of_int8_is_kept(planned: tuple[Subject, Plan, Objective]) -> None:
     subject, plan, objective = planned
     macs = multiply_adds(subject.graph)

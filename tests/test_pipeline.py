@@ -42,7 +42,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     ("recipe", "steps"),
     [
         ("fast", ["prescale", "calibrate"]),
-        ("default", ["equalize", "prescale", "calibrate", "rounding", "biases", "mixed"]),
+        ("default", ["equalize", "prescale", "calibrate", "rounding", "biases", "spend", "mixed"]),
         ("best", ["equalize", "prescale", "calibrate", "rounding", "biases", "reconstruct", "spend", "mixed"]),
     ],
 )

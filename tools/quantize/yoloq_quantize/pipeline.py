@@ -340,9 +340,11 @@ class _Job:
     def _spend(self) -> dict[str, Any]:
         if self.objective is None:
             return {"time": 0.0, "float": []}
-        found = spend(self.subject, self.plan, self.objective, self.recipe.time, self.recipe.min_int8_macs)
+        recipe = self.recipe
+        found = spend(self.subject, self.plan, self.objective, recipe.time, recipe.min_int8_macs, recipe.raw_error)
         self.plan = found.plan
-        return {"time": round(found.time, 4), "error": round(found.error, 4), "float": list(found.kept_float)}
+        told = {name: round(getattr(found, name), 4) for name in ("raw_error", "time", "error")}
+        return told | {"float": list(found.kept_float)}
 
     @cached_property
     def objective(self) -> Objective | None:

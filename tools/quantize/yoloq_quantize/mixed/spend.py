@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Step `spend`: a share of the time that INT8 takes is spent on leaving nodes in float: those whose quantisation
 changes the raw head most for what float costs them. Errors are hardly touched by chance, measured losses are: so
-nothing is searched for here, and a few dear layers buy what no rounding gives back."""
+nothing is searched for here, a few dear layers buy what no rounding gives back, and whether that is needed at all is
+told by the error of the whole."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from yoloq_quantize.mixed.objective import Objective
 from yoloq_quantize.mixed.plans import narrowed
 from yoloq_quantize.mixed.prices import Prices
 from yoloq_quantize.mixed.sensitivity import find_units, measure_sensitivity
-from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.runner import Runner
+from yoloq_quantize.subject import Plan, Subject, quantized
 
 PICTURES = 6  # for the error of each layer
 
@@ -20,16 +22,23 @@ PICTURES = 6  # for the error of each layer
 class Spent:
     """`plan` with `kept_float` in float, in the order of their worth. `time`: share that they add, by the target's
     cost model; the free nodes (prices.py) among them may make it negative. `error`: share of the summed error that is
-    gone."""
+    gone. `raw_error`: of the raw head before (objective.Raw), on all of the objective's pictures."""
 
     plan: Plan
     kept_float: tuple[str, ...]
     time: float
     error: float
+    raw_error: float
 
 
-def spend(subject: Subject, plan: Plan, objective: Objective, share: float, min_int8_macs: float) -> Spent:
-    """`share`: of the plan's time, 0 to 1. `min_int8_macs`: share of the multiply-adds that stays in INT8."""
+def spend(
+    subject: Subject, plan: Plan, objective: Objective, share: float, min_int8_macs: float, enough: float = 0.0
+) -> Spent:
+    """`share`: of the plan's time, 0 to 1. `min_int8_macs`: share of the multiply-adds that stays in INT8. `enough`:
+    error of the raw head up to which nothing is spent."""
+    raw_error = objective.raw(Runner(quantized(subject, plan)).run, len(objective.stream)).error
+    if raw_error <= enough:
+        return Spent(plan, (), 0.0, 0.0, raw_error)
     prices = Prices(subject, plan, min_int8_macs)
     layers = [unit for unit in find_units(subject, plan) if unit.kind == "layer"]
     errors = measure_sensitivity(
@@ -40,6 +49,5 @@ def spend(subject: Subject, plan: Plan, objective: Objective, share: float, min_
     kept = (*bought, *(name for name in plan.placement.weighted if name in prices.free))
     narrow = narrowed(subject, plan, kept)
     total = sum(errors.values()) or 1.0
-    return Spent(
-        narrow, kept, prices.cost.time(narrow.placement) / whole - 1, sum(errors[name] for name in kept) / total
-    )
+    time = prices.cost.time(narrow.placement) / whole - 1
+    return Spent(narrow, kept, time, sum(errors[name] for name in kept) / total, raw_error)

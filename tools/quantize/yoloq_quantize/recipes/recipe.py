@@ -17,13 +17,15 @@ STEPS = ("swap", "equalize", "prescale", "ranges", "rounding", "biases", "recons
 @dataclass(frozen=True)
 class Recipe:
     """`steps`: those of STEPS that are taken. `max_drop`: the loss that `mixed` allows, in points of mAP; `insists`:
-    the user named it, so that it must be measured. `time`: share of the INT8 graph's time that `spend` may add;
-    `min_int8_macs`: share of the multiply-adds that `spend` and `mixed` leave in INT8."""
+    the user named it, so that it must be measured. `time`: share of the INT8 graph's time that `spend` may add
+    where the raw head's error (mixed/objective.py) is above `raw_error`; `min_int8_macs`: share of the multiply-adds
+    that `spend` and `mixed` leave in INT8."""
 
     name: str
     steps: tuple[str, ...]
     max_drop: float
     time: float
+    raw_error: float
     min_int8_macs: float
     insists: bool = False
 
@@ -62,4 +64,5 @@ def load_recipe(name: str, known: Sequence[str] | None = None) -> Recipe:
     if name not in (known if known is not None else recipe_names()):
         raise QuantizeError(f"unknown recipe {name!r}; known: {', '.join(recipe_names())}")
     table = tomllib.loads((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
-    return Recipe(name, tuple(table["steps"]), *(float(table[key]) for key in ("max_drop", "time", "min_int8_macs")))
+    numbers = ("max_drop", "time", "raw_error", "min_int8_macs")
+    return Recipe(name, tuple(table["steps"]), *(float(table[key]) for key in numbers))
