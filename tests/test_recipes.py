@@ -20,7 +20,7 @@ def test_recipes_from_the_quickest_to_the_most_thorough() -> None:
 
 def test_steps_are_switched_in_the_pipelines_order() -> None:
     recipe = load_recipe("default").switched(on=["swap", "ranges"], off=["mixed"])
-    assert recipe.steps == ("swap", "equalize", "prescale", "ranges", "rounding", "biases")
+    assert recipe.steps == ("swap", "equalize", "prescale", "ranges", "rounding", "biases", "spend")
     assert recipe.takes("swap")
     assert not recipe.takes("mixed")
 
