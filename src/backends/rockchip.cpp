@@ -155,8 +155,9 @@ struct yqb_session {
                              : std::make_unique<Context>(runtime, file, config.artifact);
             slots.push_back(std::make_unique<Slot>(std::move(context), config, cores));
         }
-        const auto run = [this](uint32_t slot, uint32_t count) { infer(*slots[slot], count); };
-        workers = std::make_unique<yqb::Workers>(config.slots, config.batch, run);
+        yqb::Job job;
+        job.run = [this](uint32_t slot, uint32_t count, const auto &) { infer(*slots[slot], count); };
+        workers = std::make_unique<yqb::Workers>(config.slots, config.batch, std::move(job));
     }
     ~yqb_session() {
         workers.reset();
@@ -169,6 +170,12 @@ struct yqb_session {
                 std::memcpy(slot.input.data() + row * slot.row_step, slot.pixels() + row * slot.row_bytes,
                             slot.row_bytes);
         rockchip::check("rknn_run", slot.context->runtime().rknn_run(slot.context->handle(), nullptr));
+    }
+
+    yqb::Room input(uint32_t slot) const { return {slots[slot]->pixels(), slots[slot]->attribute.bytes}; }
+    uint32_t outputs() const { return static_cast<uint32_t>(output_bytes.size()); }
+    yqb_view output(uint32_t slot, uint32_t index) const {
+        return {slots[slot]->outputs[index]->data(), output_bytes[index]};
     }
 
     const uint64_t rows; // of a picture
@@ -221,53 +228,18 @@ void YQB_CALL session_destroy(yqb_session *session) {
     delete session;
 }
 
-int32_t no_session(yqb_error *error) {
-    return report(error, YQB_EINVAL, "there is no session");
-}
-
-int32_t YQB_CALL session_input(yqb_session *session, uint32_t slot, void **data, uint64_t *bytes, yqb_error *error) {
-    if (!session) return no_session(error);
-    if (const int32_t status = session->workers->check(slot, error)) return status;
-    *data = session->slots[slot]->pixels();
-    *bytes = session->slots[slot]->attribute.bytes;
-    return YQB_OK;
-}
-
-int32_t YQB_CALL submit(yqb_session *session, uint32_t slot, uint32_t count, yqb_error *error) {
-    return session ? session->workers->submit(slot, count, error) : no_session(error);
-}
-
-int32_t YQB_CALL wait(yqb_session *session, uint32_t slot, int64_t timeout_us, yqb_error *error) {
-    return session ? session->workers->wait(slot, timeout_us, error) : no_session(error);
-}
-
-int32_t YQB_CALL output(yqb_session *session, uint32_t slot, uint32_t index, yqb_view *out, yqb_error *error) {
-    if (!session) return no_session(error);
-    if (const int32_t status = session->workers->check(slot, error)) return status;
-    if (index >= session->output_bytes.size()) return report(error, YQB_EINVAL, "there is no output %u", index);
-    if (const int32_t status = session->workers->check_finished(slot, error)) return status;
-    *out = {session->slots[slot]->outputs[index]->data(), session->output_bytes[index]};
-    return YQB_OK;
-}
-
 } // namespace
 
 extern "C" YQB_EXPORT const yqb_api *YQB_CALL yq_backend_entry(uint32_t core_version) {
     // No health and no profile: the runtime tells neither a temperature nor a load, and times only in a slower mode.
-    static const yqb_api api = {sizeof(yqb_api),
-                                YQ_BACKEND_VERSION,
-                                "rockchip",
-                                "rk3588 rk3576 rk3568 rk3566",
-                                sdk_version,
-                                probe,
-                                session_create,
-                                session_destroy,
-                                session_input,
-                                submit,
-                                wait,
-                                output,
-                                nullptr,
-                                nullptr,
+    using Calls = yqb::SlotCalls<yqb_session>;
+    static const yqb_api api = {sizeof(yqb_api), YQ_BACKEND_VERSION,
+                                "rockchip",      "rk3588 rk3576 rk3568 rk3566",
+                                sdk_version,     probe,
+                                session_create,  session_destroy,
+                                Calls::input,    Calls::submit,
+                                Calls::wait,     Calls::output,
+                                nullptr,         nullptr,
                                 nullptr};
     return core_version == YQ_BACKEND_VERSION ? &api : nullptr;
 }

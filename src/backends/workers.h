@@ -7,7 +7,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,15 +17,29 @@
 
 namespace yqb {
 
+// What the core writes into.
+struct Room {
+    void *data;
+    uint64_t bytes;
+};
+
+// What the threads do; each may throw what failed, and a failure with YQB_EDEVICE loses the device for all of them.
+struct Job {
+    // The slot's request with its first `count` pictures. `stop` becomes true when the session ends.
+    std::function<void(uint32_t slot, uint32_t count, const std::atomic<bool> &stop)> run;
+    // Makes what the slot's thread owns, before the first request; and ends it, whether or not it was made.
+    std::function<void(uint32_t slot)> begin = [](uint32_t) {}, end = [](uint32_t) {};
+    // What to say before the reason when the device is lost.
+    std::function<std::string()> alarm = [] { return std::string(); };
+};
+
 class Workers {
 public:
-    // Runs the slot's request with its first `count` pictures, on the slot's own thread; throws what failed.
-    using Run = std::function<void(uint32_t slot, uint32_t count)>;
-
-    Workers(uint32_t slots, uint32_t batch, Run run) : batch_(batch), run_(std::move(run)) {
+    // Starts the threads one after another; throws what their beginning threw.
+    Workers(uint32_t slots, uint32_t batch, Job job) : batch_(batch), job_(std::move(job)) {
         for (uint32_t i = 0; i < slots; ++i) slots_.push_back(std::make_unique<Slot>());
         try {
-            for (uint32_t i = 0; i < slots; ++i) slots_[i]->thread = std::thread([this, i] { work(i); });
+            for (uint32_t i = 0; i < slots; ++i) begin(i);
         } catch (...) {
             end();
             throw;
@@ -36,8 +52,10 @@ public:
     // YQB_OK, unless there is no such slot or the device is lost.
     int32_t check(uint32_t slot, yqb_error *error) const {
         if (slot >= slots_.size()) return report(error, YQB_EINVAL, "there is no slot %u", slot);
-        if (lost_) return report(error, YQB_EDEVICE, "the device is lost: %s", lost_error_.text);
-        return YQB_OK;
+        return check_device(error);
+    }
+    int32_t check_device(yqb_error *error) const {
+        return lost_ ? report(error, YQB_EDEVICE, "the device is lost: %s", lost_error_.text) : YQB_OK;
     }
 
     int32_t submit(uint32_t index, uint32_t count, yqb_error *error) {
@@ -81,43 +99,67 @@ public:
     }
 
 private:
-    enum class State { idle, queued, done };
+    enum class State { queued, done, idle }; // a slot begins with its beginning queued
 
     struct Slot {
         std::mutex mutex;
         std::condition_variable changed;
-        State state = State::idle;
-        bool stop = false, finished = false;
+        State state = State::queued;
+        std::atomic<bool> stop{false};
+        bool finished = false;
         uint32_t count = 0;
         int32_t result = YQB_OK;
         yqb_error error = {};
         std::thread thread;
     };
 
+    void begin(uint32_t index) {
+        Slot &slot = *slots_[index];
+        slot.thread = std::thread([this, index] { work(index); });
+        std::unique_lock<std::mutex> lock(slot.mutex);
+        slot.changed.wait(lock, [&] { return slot.state == State::done; });
+        if (slot.result != YQB_OK) throw Failure{slot.result, slot.error.text};
+        slot.state = State::idle;
+    }
+
     void work(uint32_t index) {
         Slot &slot = *slots_[index];
-        std::unique_lock<std::mutex> lock(slot.mutex);
-        for (;;) {
-            slot.changed.wait(lock, [&] { return slot.stop || slot.state == State::queued; });
-            if (slot.stop) return;
-            lock.unlock();
-            yqb_error error = {};
-            const int32_t result = guarded(&error, [&] { run_(index, slot.count); });
+        yqb_error error = {};
+        const int32_t begun = guarded(&error, [&] { job_.begin(index); });
+        finish(slot, begun, error);
+        while (begun == YQB_OK && next(slot)) {
+            error = {};
+            const int32_t result = guarded(&error, [&] { job_.run(index, slot.count, slot.stop); });
             if (result == YQB_EDEVICE) lose(error);
-            lock.lock();
+            finish(slot, result, error);
+        }
+        job_.end(index);
+    }
+
+    // Waits for a request; false: there will be none.
+    static bool next(Slot &slot) {
+        std::unique_lock<std::mutex> lock(slot.mutex);
+        slot.changed.wait(lock, [&] { return slot.stop || slot.state == State::queued; });
+        return !slot.stop;
+    }
+
+    static void finish(Slot &slot, int32_t result, const yqb_error &error) {
+        {
+            const std::lock_guard<std::mutex> lock(slot.mutex);
             slot.result = result;
             slot.error = error;
             slot.state = State::done;
-            slot.changed.notify_all();
         }
+        slot.changed.notify_all();
     }
 
     // The first failure that lost the device is what every later call reports.
     void lose(const yqb_error &why) {
+        const std::string alarm = job_.alarm();
         {
             const std::lock_guard<std::mutex> lock(losing_);
             if (lost_) return;
-            lost_error_ = why;
+            report(&lost_error_, YQB_EDEVICE, "%s%s", alarm.c_str(), why.text);
             lost_ = true;
         }
         for (const auto &slot : slots_) {
@@ -139,11 +181,43 @@ private:
     }
 
     const uint32_t batch_;
-    const Run run_;
+    const Job job_;
     std::vector<std::unique_ptr<Slot>> slots_;
     std::mutex losing_;
     std::atomic<bool> lost_{false};
     yqb_error lost_error_ = {}; // set before `lost_`
+};
+
+// The calls of a module's table that are the same for every session with workers. Session has `workers`, and
+// input(slot), a Room, output(slot, index), a yqb_view, and outputs(), their count.
+template <typename Session> struct SlotCalls {
+    static int32_t YQB_CALL input(Session *session, uint32_t slot, void **data, uint64_t *bytes, yqb_error *error) {
+        if (const int32_t status = check(session, slot, error)) return status;
+        const Room room = session->input(slot);
+        *data = room.data;
+        *bytes = room.bytes;
+        return YQB_OK;
+    }
+    static int32_t YQB_CALL submit(Session *session, uint32_t slot, uint32_t count, yqb_error *error) {
+        if (const int32_t status = check(session, slot, error)) return status;
+        return session->workers->submit(slot, count, error);
+    }
+    static int32_t YQB_CALL wait(Session *session, uint32_t slot, int64_t timeout_us, yqb_error *error) {
+        if (const int32_t status = check(session, slot, error)) return status;
+        return session->workers->wait(slot, timeout_us, error);
+    }
+    static int32_t YQB_CALL output(Session *session, uint32_t slot, uint32_t index, yqb_view *out, yqb_error *error) {
+        if (const int32_t status = check(session, slot, error)) return status;
+        if (index >= session->outputs()) return report(error, YQB_EINVAL, "there is no output %u", index);
+        if (const int32_t status = session->workers->check_finished(slot, error)) return status;
+        *out = session->output(slot, index);
+        return YQB_OK;
+    }
+
+private:
+    static int32_t check(const Session *session, uint32_t slot, yqb_error *error) {
+        return session ? session->workers->check(slot, error) : report(error, YQB_EINVAL, "there is no session");
+    }
 };
 
 } // namespace yqb
