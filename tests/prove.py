@@ -26,6 +26,7 @@ from csharp_proof import prove_csharp
 from exports import prove_exports
 from families.family import FAMILIES
 from frugality import prove_recipes
+from k230_proof import prove_k230
 from native_abi import ffi, load
 from quantisation import prove_quantisation
 from rockchip_proof import prove_rockchip
@@ -91,6 +92,7 @@ PROOFS: dict[str, Proof] = {
     "ascend": prove_ascend,
     "csharp": prove_csharp,
     "exports": prove_exports,
+    "k230": prove_k230,
     "recipes": prove_recipes,
     "rockchip": prove_rockchip,
     "soak": prove_soak,

@@ -63,9 +63,11 @@ def test_the_toolchains_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("PYENV_ROOT", "XDG_DATA_HOME", "PATH"):
         monkeypatch.setenv(name, str(tmp_path))
     assert "no Python 3.11 to install it with" in {row[0]: row[2] for row in checks()}["rockchip compiler"]
-    (tmp_path / "rknn_toolkit2-2.5.0-0123" / "bin").mkdir(parents=True)
+    for name in ("rknn_toolkit2-2.5.0-0123", "nncase-2.11.0-0123"):
+        (tmp_path / name / "bin").mkdir(parents=True)
     found = {row[0]: row[2] for row in checks()}
     assert found["rockchip compiler"] == f"rknn-toolkit2 2.5.0 in {tmp_path / 'rknn_toolkit2-2.5.0-0123'}"
+    assert found["canaan compiler"] == f"nncase 2.11.0 in {tmp_path / 'nncase-2.11.0-0123'}"
     assert found["sophgo compiler"].startswith("tpu-mlir: none")
 
 

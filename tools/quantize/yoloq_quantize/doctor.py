@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from yoloq_quantize.compile import rockchip, sophgo
+from yoloq_quantize.compile import canaan, rockchip, sophgo
 from yoloq_quantize.compile.ascend import Atc
 from yoloq_quantize.compile.environment import cache_folder, find_python
 
@@ -11,6 +11,7 @@ from yoloq_quantize.compile.environment import cache_folder, find_python
 COMPILERS = (
     ("sophgo", "tpu-mlir", f"tpu_mlir-{sophgo.VERSION}", sophgo.VERSION, sophgo.PYTHON),
     ("rockchip", "rknn-toolkit2", f"rknn_toolkit2-{rockchip.VERSION}", rockchip.VERSION, rockchip.PYTHON),
+    ("canaan", "nncase", f"nncase-{canaan.VERSION}", canaan.VERSION, canaan.PYTHON),
 )
 
 Row = tuple[str, bool | None, str]

@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
         "--engine",
         default="auto",
         choices=("auto", "library", "reference", "simulator"),
-        help="what runs a package; simulator: that of the chip's compiler, where it has one (Rockchip's)",
+        help="what runs a package; simulator: that of the chip's compiler, where it has one (Rockchip's, Canaan's)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write the result to this file; - for standard output")
     parser.set_defaults(run=_run)

@@ -12,8 +12,11 @@ import numpy as np
 
 from yoloq_quantize.compile.ascend import check_order, compile_ascend, has_atc
 from yoloq_quantize.compile.ascend_kit import kit_files
+from yoloq_quantize.compile.canaan import compile_canaan
+from yoloq_quantize.compile.canaan import simulate as simulate_canaan
 from yoloq_quantize.compile.compiled import GRAPH, Compiler, Order
-from yoloq_quantize.compile.rockchip import compile_rockchip, simulate
+from yoloq_quantize.compile.rockchip import compile_rockchip
+from yoloq_quantize.compile.rockchip import simulate as simulate_rockchip
 from yoloq_quantize.compile.sophgo import compile_sophgo
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.scheme import Target, load_target
@@ -22,6 +25,7 @@ COMPILERS: dict[str, Compiler | None] = {
     "cpu": None,  # compiles the ONNX itself when it loads it
     "sophgo": Compiler(compile_sophgo),
     "rockchip": Compiler(compile_rockchip),
+    "canaan": Compiler(compile_canaan),
     "ascend": Compiler(compile_ascend, check_order, has_atc, kit_files),
 }
 
@@ -34,9 +38,13 @@ class Simulator(Protocol):
     def close(self) -> None: ...
 
 
-# (graph as a Compiler gets it; target; where a log stays if it fails). Simulators that are part of a vendor's compiler;
-# one that is part of the runtime, the library runs.
-SIMULATORS: dict[str, Callable[[bytes, Target, Path], Simulator]] = {"rockchip": simulate}
+# Simulators that are part of a vendor's compiler; one that is part of the runtime, the library runs. The package's file
+# that it takes (None: the artefact), and (file; names of the outputs, in the artefact's order; target; where a log
+# stays if it fails).
+SIMULATORS: dict[str, tuple[str | None, Callable[[bytes, list[str], Target, Path], Simulator]]] = {
+    "rockchip": (GRAPH, lambda graph, _, target, log: simulate_rockchip(graph, target, log)),
+    "canaan": (None, simulate_canaan),
+}
 
 
 def compiler_of(target: Target) -> Compiler | None:
@@ -47,18 +55,20 @@ def compiler_of(target: Target) -> Compiler | None:
 
 
 def open_simulator(package: Path) -> Simulator:
-    """The simulator of a package's chip, with the package's graph; close() it."""
+    """The simulator of a package's chip, with the package's network; close() it."""
     try:
-        target = json.loads((package / "manifest.json").read_text(encoding="utf-8"))["target"]
-        chip, backend = target["chip"], target["backend"]
+        manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+        chip, backend = manifest["target"]["chip"], manifest["target"]["backend"]
+        names = [output["name"] for output in manifest["outputs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise QuantizeError(f"{package}: no package with a manifest; give a .yoloq package") from error
     if backend not in SIMULATORS:
         raise QuantizeError(f"{package}: the backend {backend} has no simulator of its own here; leave --engine away")
-    graph = package / GRAPH
-    if not graph.is_file():
-        raise QuantizeError(f"{package}: has no {GRAPH} to simulate; make it anew with yoloq quantize")
-    return SIMULATORS[backend](graph.read_bytes(), load_target(chip), package.with_name(f"{package.name}.log"))
+    known, (wanted, simulate) = load_target(chip), SIMULATORS[backend]
+    file = package / (wanted or known.file)
+    if not file.is_file():
+        raise QuantizeError(f"{package}: has no {file.name} to simulate; make it anew with yoloq quantize")
+    return simulate(file.read_bytes(), names, known, package.with_name(f"{package.name}.log"))
 
 
 def needs_kit(target: Target) -> bool:
