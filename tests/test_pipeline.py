@@ -98,6 +98,16 @@ def test_a_limit_that_cannot_be_kept_is_a_warning(world: World, tmp_path: Path) 
     assert (mixed["loss"] > 0) == any("cannot keep the loss under 0.00" in text for text in result.warnings)
 
 
+def test_time_for_float_layers_is_spent(world: World, tmp_path: Path) -> None:
+    """As much as there is, whatever the recipe would leave in INT8."""
+    _, plain = quantize(world, tmp_path / "plain", recipe="fast", measure=False)
+    manifest, result = quantize(world, tmp_path / "float", recipe="fast", measure=False, float_time=50)
+    spent = manifest["quantization"]["steps"][-1]
+    assert (spent["step"], spent["error"]) == ("spend", 1)
+    assert plain.int8_convolutions == len(spent["float"])
+    assert result.int8_convolutions == 0
+
+
 def test_pictures_without_objects_give_a_package_but_no_promise(world: World, tmp_path: Path) -> None:
     model = onnx.load(world.folder / "tiny.onnx")
     for tensor in model.graph.initializer:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from yoloq_quantize.compile.environment import environment, find_python
 from yoloq_quantize.compile.sophgo import TpuMlir, compile_sophgo, explain, read_outputs, without_time
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.flow.compilers import compile_package
-from yoloq_quantize.scheme import load_target
+from yoloq_quantize.scheme import Target, load_target
 
 TARGET = load_target("bm1688")
 Raw = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
@@ -104,9 +105,9 @@ def test_the_library_runs_it_as_the_cpu_runs_its_graph(packages: dict[str, Path]
         np.testing.assert_allclose(chip[:size], cpu[:size], atol=0.03)
 
 
-def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path) -> Raw:
+def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path, target: Target = TARGET) -> Raw:
     """Raw tensors of one picture: on the vendor's simulator by its own runner, and of the QDQ graph by ONNX Runtime."""
-    made = compile_sophgo(proto.SerializeToString(), TARGET, folder / "log", lambda items, _: items)
+    made = compile_sophgo(proto.SerializeToString(), target, folder / "log", lambda items, _: items)
     assert made.warnings == ()  # the chip has the scales of the graph
     (folder / "m.bmodel").write_bytes(made.artifact)
     np.savez(folder / "in.npz", images_u8=picture)
@@ -135,6 +136,18 @@ def test_activations_sums_and_joins_compute_the_quantised_graph(activation: str,
     picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
     chip, wanted = on_both(small.quantised(graph), picture, tmp_path)
     assert error(chip["box_0"], wanted["box_0"]) < most
+
+
+def test_sums_are_as_fine_as_in_the_graph(tmp_path: Path) -> None:
+    """In INT8 the chip scales both sides by 8 bits each: one in five of its integers is another than the graph's."""
+    coarse = replace(TARGET, place=replace(TARGET.place, integer=(*TARGET.place.integer, "Add")))
+    picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
+    errors = []
+    for name, target in (("fine", TARGET), ("coarse", coarse)):
+        (tmp_path / name).mkdir()
+        chip, wanted = on_both(small.quantised(small.sum_graph(), target), picture, tmp_path / name, target)
+        errors.append(error(chip["box_0"], wanted["box_0"]))
+    assert errors[0] < 0.002 < 0.005 < errors[1]
 
 
 def test_the_simulator_computes_the_quantised_graph(raw: Raw) -> None:

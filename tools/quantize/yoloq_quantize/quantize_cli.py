@@ -56,6 +56,13 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         help="loss in points of mAP that may stay; nodes go back to float until it is kept (default: 0.5)",
     )
     parser.add_argument(
+        "--float-time",
+        type=float,
+        metavar="SHARE",
+        help="leave the most sensitive layers in float, for this share of the INT8 graph's time on top: 0.15, or 2 "
+        "(the step spend)",
+    )
+    parser.add_argument(
         "--with", dest="steps_on", action="append", default=[], metavar="STEP", help=f"add one of {', '.join(STEPS)}"
     )
     parser.add_argument(
@@ -125,6 +132,7 @@ def _run_quantize(args: argparse.Namespace) -> int:
         steps_on=args.steps_on,
         steps_off=args.steps_off,
         max_drop=args.max_drop,
+        float_time=args.float_time,
         train_pictures=args.train_pictures,
         data=args.data,
         measure=not args.no_measure,

@@ -13,6 +13,8 @@ from yoloq_quantize.errors import QuantizeError
 # In the order in which pipeline.py takes them.
 STEPS = ("swap", "equalize", "prescale", "ranges", "rounding", "biases", "reconstruct", "spend", "mixed")
 
+MOST_TIME = 100.0
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,8 +34,20 @@ class Recipe:
     def takes(self, step: str) -> bool:
         return step in self.steps
 
-    def switched(self, on: Sequence[str] = (), off: Sequence[str] = (), max_drop: float | None = None) -> Recipe:
-        """The recipe with steps added and taken away, and another limit."""
+    def switched(
+        self,
+        on: Sequence[str] = (),
+        off: Sequence[str] = (),
+        max_drop: float | None = None,
+        float_time: float | None = None,
+    ) -> Recipe:
+        """The recipe with steps added and taken away, and other limits. float_time: adds `spend`, which may take this
+        `time`, whatever is left in INT8 then."""
+        if float_time is not None:
+            if not 0 < float_time <= MOST_TIME:
+                raise QuantizeError(f"float time {float_time} is no share of the INT8 graph's time; write 0.15 or 2")
+            spending = replace(self, time=float_time, min_int8_macs=0.0)
+            return spending.switched((*on, "spend"), off, max_drop)
         for step in (*on, *off):
             if step not in STEPS:
                 raise QuantizeError(f"unknown step {step!r}; known: {', '.join(STEPS)}")
