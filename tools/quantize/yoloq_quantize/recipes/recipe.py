@@ -42,11 +42,11 @@ class Recipe:
         float_time: float | None = None,
     ) -> Recipe:
         """The recipe with steps added and taken away, and other limits. float_time: adds `spend`, which may take this
-        `time`, whatever is left in INT8 then."""
+        `time`, however small the error is and whatever is left in INT8 then."""
         if float_time is not None:
             if not 0 < float_time <= MOST_TIME:
                 raise QuantizeError(f"float time {float_time} is no share of the INT8 graph's time; write 0.15 or 2")
-            spending = replace(self, time=float_time, min_int8_macs=0.0)
+            spending = replace(self, time=float_time, raw_error=0.0, min_int8_macs=0.0)
             return spending.switched((*on, "spend"), off, max_drop)
         for step in (*on, *off):
             if step not in STEPS:
