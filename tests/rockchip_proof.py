@@ -133,6 +133,9 @@ def prove_rockchip(folder: Path) -> dict:
     for name, (mine, theirs) in pairs.items():
         nearer = "failed" in theirs or mine["matched_float"] > theirs["matched_float"]
         checks[f"more of the float model's detections than the vendor's {name}"] = nearer
+    if "failed" not in vendor[HYBRID]:
+        cycles = [side["expected_cycles"] for side in pairs["hybrid"]]
+        checks["no more cycles than the vendor's hybrid, by its compiler's count"] = cycles[0] <= cycles[1]
     faster = {
         name: mine["quantise_s"] + mine["compile_s"] < theirs["quantise_and_compile_s"]
         for name, (mine, theirs) in pairs.items()

@@ -73,6 +73,28 @@ def test_float_costs_more_by_the_targets_rates(planned: tuple[Subject, Plan]) ->
     assert CostModel(subject.graph, only_macs).time(nothing) == sum(multiply_adds(subject.graph).values())
 
 
+def test_blocks_of_channels_and_overlap_are_counted_as_the_chip_does(planned: tuple[Subject, Plan]) -> None:
+    """RK3588's layers as its compiler counts them: 32 inputs by 32 outputs, 8 activated elements a cycle."""
+    subject, plan = planned
+    rates = rates_of(load_target("rk3588"))
+    model = CostModel(subject.graph, rates)
+    stem = model.features(plan.placement)["stem"]  # 3 -> 8 channels, 3 by 3
+    cells = (SIDE // 4) ** 2
+    assert stem.mac == cells * 9 * 32 * 32 and stem.activation == cells * 8
+    assert stem.time(rates) == pytest.approx(cells * 9, rel=0.01)  # cycles: more than for 8 activations or 20 bytes
+    in_float = model.features(part_of(subject, plan, ()))["stem"]
+    assert in_float.mac == cells * 9 * 32 * 16 and in_float.time(rates) == pytest.approx(cells * 9, rel=0.01)
+
+
+def test_what_a_float_convolution_converts_is_counted(planned: tuple[Subject, Plan]) -> None:
+    subject, plan = planned
+    zero = {name: dict.fromkeys(RATES, 0.0) for name in ("int8", "float")}
+    part = part_of(subject, plan, set(plan.placement.weighted) - {"stem"})
+    for rate, elements in (("picture", SIDE * SIDE * 3), ("back", (SIDE // 4) ** 2 * 8)):
+        model = CostModel(subject.graph, {**zero, "convert": {"element": 0.0, rate: 1.0}})
+        assert model.time(part) - model.time(plan.placement) == elements
+
+
 def test_int8_share_is_of_the_multiply_adds() -> None:
     assert int8_share({"a": 30, "b": 70}, ("b",)) == 0.7
     assert int8_share({}, ()) == 0

@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 import test_sophgo_lowering as small
 from sophgo_tiny import float_graph, pictures, quantised
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head import Head, HeadOutput
 from yoloq_quantize.lower.rockchip import lower
+from yoloq_quantize.place import Placement, place
 from yoloq_quantize.scheme import load_target
 
 TARGET = load_target("rk3588")
@@ -42,8 +44,93 @@ def test_the_graph_computes_the_same_of_real_planes(graph: str) -> None:
     onnx.checker.check_model(after)
     assert lowered.divisor == pytest.approx(255)
     assert [output.name for output in after.graph.output] == [output.name for output in before.graph.output]
-    for one, other in zip(run(before, picture), run(after, planes(picture, lowered.divisor)), strict=True):
+    bare = without_pairs_before_activations(after)
+    added = len(after.graph.node) - len(bare.graph.node)
+    assert added == {"SiLU": 9, "HardSwish": 6}.get(graph, 0)  # of three; x * sigmoid(x) reads twice
+    for one, other in zip(run(before, picture), run(bare, planes(picture, lowered.divisor)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(one).max())
+
+
+def without_pairs_before_activations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Takes out what only the compiler wants: pairs that read a convolution and that an activation reads."""
+    bare = onnx.ModelProto.FromString(model.SerializeToString())
+    maker = {name: node for node in model.graph.node for name in node.output}
+    gone = set()
+    for node in bare.graph.node:
+        for index, name in enumerate(node.input):
+            pair = maker.get(name)
+            if (
+                node.op_type not in ("Sigmoid", "Mul", "HardSwish")
+                or pair is None
+                or pair.op_type != "DequantizeLinear"
+            ):
+                continue
+            quantize = maker[pair.input[0]]
+            assert maker[quantize.input[0]].op_type == "Conv"
+            node.input[index] = quantize.input[0]
+            gone |= {pair.name, quantize.name}
+    kept = [node for node in bare.graph.node if node.name not in gone]
+    del bare.graph.node[:]
+    bare.graph.node.extend(kept)
+    return bare
+
+
+def test_the_pair_before_an_activation_covers_what_its_result_does() -> None:
+    """Were it not ignored, it would not clip: from where the activation is flat to the largest stored number."""
+    after = ir.to_proto(lower(ir.from_proto(small.quantised(small.float_graph("HardSwish"), TARGET))).graph)
+    numbers = {tensor.name: numpy_helper.to_array(tensor) for tensor in after.graph.initializer}
+    nodes = {name: node for node in after.graph.node for name in node.input}
+
+    def covered(node: onnx.NodeProto) -> tuple[float, float]:
+        scale, zero = (numbers[name] for name in node.input[1:3])
+        return (0 - int(zero)) * float(scale), (255 - int(zero)) * float(scale)
+
+    wide = covered(nodes["first"])
+    stored = covered(nodes["first_act"])
+    assert nodes["first"].op_type == "QuantizeLinear" and nodes["first_act"].op_type == "QuantizeLinear"
+    assert wide[0] == pytest.approx(-3, abs=0.05) and wide[1] == pytest.approx(stored[1], abs=0.05)
+
+
+def a_model(nodes: list[onnx.NodeProto], groups: int) -> ir.Model:
+    constants = [
+        numpy_helper.from_array(np.ones((4, 4 // groups, 3, 3), np.float32), "w"),
+        numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "w_last"),
+        numpy_helper.from_array(np.int64([1, 4, 64]), "shape"),
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 8, 8])
+    made = helper.make_tensor_value_info("box_0", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph(nodes, "one", [given], [made], constants))
+    return ir.from_proto(onnx.shape_inference.infer_shapes(model))
+
+
+def placed(model: ir.Model) -> Placement:
+    raw = HeadOutput("box_0", "box_0", "box", 0, (1, 4, 8, 8))
+    return place(model, TARGET.place, Head("ltrb", "logit", 1, False, True, (1,), None, (raw,), 1, "test"))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_convolution_stores_before_its_silu_only_if_it_is_depthwise(groups: int) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["start"], name="start"),
+        helper.make_node("Conv", ["start", "w"], ["made"], name="conv", pads=[1, 1, 1, 1], group=groups),
+        helper.make_node("Sigmoid", ["made"], ["gate"], name="gate"),
+        helper.make_node("Mul", ["made", "gate"], ["silu"], name="silu"),
+        helper.make_node("Conv", ["silu", "w_last"], ["box_0"], name="last"),
+    ]
+    edges = placed(a_model(nodes, groups)).edges
+    assert "silu" in edges and ("made" in edges) == (groups == 4)
+
+
+def test_a_convolution_before_attention_stays_in_float() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["first"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["first"], ["start"], name="start"),
+        helper.make_node("Conv", ["start", "w_last"], ["qkv"], name="qkv"),
+        helper.make_node("Reshape", ["qkv", "shape"], ["heads"], name="heads"),
+        helper.make_node("Conv", ["start", "w_last"], ["box_0"], name="last"),
+    ]
+    found = placed(a_model(nodes, 1))
+    assert found.weighted == ("first",) and set(found.kept_float) == {"qkv", "last"}
 
 
 def test_each_reader_has_a_pair_of_its_own() -> None:

@@ -56,7 +56,8 @@ def place(model: ir.Model, scheme: PlaceScheme, head: Head, keep_float: frozense
     for node in graph:
         if node.op_type not in scheme.operators:
             continue
-        if node.name in keep_float or node.inputs[1].const_value is None:
+        before_float = any(reader.op_type in scheme.float_before for reader in node.outputs[0].consumers())
+        if node.name in keep_float or before_float or node.inputs[1].const_value is None:
             kept.append(node.name)
         else:
             weighted.append(node)
@@ -95,7 +96,7 @@ def _store(graph: ir.Graph, scheme: PlaceScheme, walk: _Walk, weighted: set[ir.N
         value = node.outputs[0]
         sources = _sources(node)
         if node in weighted:
-            made = not _fused(value, scheme)
+            made = not _fused(node, scheme)
             integers.add(value)
         elif moves_only(node, scheme):
             made = False  # on its source's scale; the walk went through it if a quantised operator reads it
@@ -135,10 +136,15 @@ def silu_source(node: ir.Node) -> ir.Value | None:
     return None
 
 
-def _fused(value: ir.Value, scheme: PlaceScheme) -> bool:
-    """Whether only an activation that the chip's convolution does itself reads the value: it is stored after it."""
-    readers = list(value.consumers())
-    return len(readers) == 1 and readers[0].op_type in scheme.fused and not value.is_graph_output()
+def _fused(node: ir.Node, scheme: PlaceScheme) -> bool:
+    """Whether only an activation that the chip's convolution does itself reads what it makes: it is stored after it."""
+    value, readers = node.outputs[0], list(node.outputs[0].consumers())
+    kinds = {kind_of(reader) for reader in readers}
+    if SILU in kinds:
+        kinds.discard("Sigmoid")
+    ungrouped = node.attributes.get_int("group", 1) == 1
+    known = (*scheme.fused, *(scheme.fused_ungrouped if ungrouped else ()))
+    return len(kinds) == 1 and kinds <= set(known) and not value.is_graph_output()
 
 
 class _Walk:

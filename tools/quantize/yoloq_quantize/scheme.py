@@ -114,7 +114,9 @@ class PlaceScheme:
     last operators before it stay in float; see targets/cpu.toml. `prescale`: the engine multiplies by a vector, one
     number per channel, while it quantises, at no cost (recover/prescale.py). `integer`: operators that make integers
     of integers, so that what they give is stored quantised; SiLU is x * sigmoid(x). `same_scale`: those of them that
-    keep the scale of what they read. `fused`: activations that a convolution does before it stores."""
+    keep the scale of what they read. `fused`: activations that a convolution does before it stores; `fused_ungrouped`:
+    further ones of convolutions that are not in groups. `float_before`: what reads a convolution that stays in
+    float."""
 
     operators: tuple[str, ...]
     through: tuple[str, ...]
@@ -124,6 +126,8 @@ class PlaceScheme:
     integer: tuple[str, ...] = ()
     same_scale: tuple[str, ...] = ()
     fused: tuple[str, ...] = ()
+    fused_ungrouped: tuple[str, ...] = ()
+    float_before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,7 @@ def _check_types(where: str, given: dict[str, Any], kind: Callable[..., Any]) ->
 
 
 def _check_place(scheme: PlaceScheme) -> None:
-    for key in ("operators", "through", "both_inputs", "integer", "same_scale", "fused"):
+    for key in (entry.name for entry in fields(PlaceScheme) if entry.type == "tuple[str, ...]"):
         names = getattr(scheme, key)
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise QuantizeError(f"[place] {key} is not an array of operator names")

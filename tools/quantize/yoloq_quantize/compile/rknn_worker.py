@@ -15,11 +15,27 @@ What the vendor prints goes to stderr; stdout is ours: a line "built", then the 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any, TextIO
+
+KEEP_ADDRESSES = 0x0040000  # of personality(2): the kernel puts nothing at random addresses
+ASK = 0xFFFFFFFF
+
+
+def keep_addresses() -> None:
+    """Starts this process anew with the same addresses each time: the compiler leaves some of its own in the .rknn, and
+    equal inputs shall give equal bytes. Where the kernel forbids it, they differ."""
+    personality = ctypes.CDLL(None).personality
+    personality.argtypes = [ctypes.c_ulong]
+    now = personality(ASK)
+    if now == -1 or now & KEEP_ADDRESSES or personality(now | KEEP_ADDRESSES) == -1:
+        return
+    if personality(ASK) & KEEP_ADDRESSES:
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def check(name: str, code: int | None) -> None:
@@ -54,6 +70,7 @@ def simulate(rknn: Any, answers: TextIO) -> None:
 
 
 def main() -> None:
+    keep_addresses()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -175,8 +175,8 @@ class Worker:
 
 
 def variables() -> dict[str, str]:
-    """What the compiler sees. It leaves memory that it did not write in the .rknn; the allocator
-    clears that. Addresses stay in it: equal inputs do not give equal bytes."""
+    """What the compiler sees. It leaves memory that it did not write in the .rknn: the allocator clears that, and
+    rknn_worker.py sees to the addresses in it."""
     kept = {key: value for key, value in os.environ.items() if key in ("TMPDIR", "HOME")}
     threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
     fixed = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "MALLOC_PERTURB_": "255", "PYTHONHASHSEED": "0"}

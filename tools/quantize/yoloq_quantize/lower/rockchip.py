@@ -2,20 +2,25 @@
 """From the QDQ graph to what Rockchip's compiler takes: QDQ ONNX with a float picture, planes first.
 
 The compiler keeps the scales of the pairs. A tensor without a pair runs in F16, and so does every reader of a
-DequantizeLinear that an F16 operator reads too; each reader gets one of its own therefore. Attention runs in F16: of
-one whose queries, keys and values are integers, the compiler makes what its own simulator cannot run.
+DequantizeLinear that an F16 operator reads too; each reader gets one of its own therefore. A convolution and its SiLU
+or HardSwish run as one INT8 operator only if there is a pair between them, whose scale the compiler then ignores.
+Attention runs in F16: of one whose queries, keys and values are integers, the compiler makes what its own simulator
+cannot run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.params import FLOORS
 from yoloq_quantize.passes import run_passes
 from yoloq_quantize.passes.remove_dead import RemoveDead
 from yoloq_quantize.passes.rewrite import maker
+from yoloq_quantize.place import kind_of
 
 TO_PLANES = (0, 3, 1, 2)
 ATTENTION = ("Reshape", "MatMul")  # how it reads what a convolution gives
@@ -34,6 +39,7 @@ def lower(model: ir.Model) -> Lowered:
     """`model`: a cut graph with a uint8 picture input, quantised or not; it is changed in place."""
     divisor = _float_picture(model)
     _attention_in_float(model.graph)
+    _pair_before_activation(model.graph)
     _part_readers(model.graph)
     return Lowered(run_passes(model, RemoveDead()), divisor)
 
@@ -66,6 +72,16 @@ def _float_picture(model: ir.Model) -> float:
     return 1 / float(scale.const_value.numpy())
 
 
+def _constant(graph: ir.Graph, name: str, array: np.ndarray | np.generic) -> ir.Value:
+    value = ir.val(name, const_value=ir.tensor(np.asarray(array), name=name))
+    graph.register_initializer(value)
+    return value
+
+
+def _quantised(node: ir.Node) -> bool:
+    return len(node.inputs) > 1 and maker(node.inputs[1], "DequantizeLinear") is not None
+
+
 def _attention_in_float(graph: ir.Graph) -> None:
     for node in graph:
         if node.op_type not in ATTENTION:
@@ -75,6 +91,38 @@ def _attention_in_float(graph: ir.Graph) -> None:
             quantize = maker(dequantize.inputs[0], "QuantizeLinear") if dequantize is not None else None
             if quantize is not None:
                 node.replace_input_with(index, quantize.inputs[0])
+
+
+def _pair_before_activation(graph: ir.Graph) -> None:
+    """Between a quantised convolution and an activation whose result is quantised, where there is none."""
+    for node in list(graph):
+        value = node.outputs[0]
+        if node.op_type != "Conv" or not _quantised(node):
+            continue
+        activation = next((reader for reader in value.consumers() if kind_of(reader) in FLOORS), None)
+        stored = [] if activation is None else list(activation.outputs[0].consumers())
+        if not stored or any(reader.op_type != "QuantizeLinear" for reader in stored):
+            continue
+        numbers = _before(activation, stored[0])
+        constants = [
+            _constant(graph, f"{value.name}/{part}", n) for part, n in zip(("scale", "zero"), numbers, strict=True)
+        ]
+        quantised = ir.val(f"{value.name}/stored", stored[0].outputs[0].dtype, value.shape)
+        real = ir.val(f"{value.name}/real", ir.DataType.FLOAT, value.shape)
+        value.replace_all_uses_with(real)
+        pair = [
+            ir.node("QuantizeLinear", [value, *constants], name=f"{value.name}/Quantize", outputs=[quantised]),
+            ir.node("DequantizeLinear", [quantised, *constants], name=f"{value.name}/Dequantize", outputs=[real]),
+        ]
+        graph.insert_after(node, pair)
+
+
+def _before(activation: ir.Node, quantize: ir.Node) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of what an activation reads, from those of what it gives: they end at the same number."""
+    scale, zero = (value.const_value.numpy() for value in quantize.inputs[1:3])
+    limits, floor = np.iinfo(zero.dtype), FLOORS[kind_of(activation)]
+    wider = np.float32(((limits.max - int(zero)) * float(scale) - floor) / (limits.max - limits.min))
+    return wider, np.array(np.clip(round(limits.min - floor / float(wider)), limits.min, limits.max), zero.dtype)
 
 
 def _part_readers(graph: ir.Graph) -> None:

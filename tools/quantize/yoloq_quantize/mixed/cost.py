@@ -5,19 +5,21 @@ same model and pictures give the same choice on every machine.
 A convolution takes its multiply-adds, its tensors' bytes, and its activation's elements, which engines fuse into it;
 operators that move or add numbers take their bytes; a tensor that is needed both quantised and in float, or that a
 float node reads quantised, is converted, by the element. Rates: targets/NAME.toml, table `cost`, fitted by
-bench/cost_fit.py.
+bench/cost_fit.py. Optional: `blocks`, the input, output and depthwise channels that the chip computes as one;
+`overlap`, it moves, multiplies and activates at once, and the longest of the three counts; `back`, of converting what a
+float convolution makes into the integers that are stored; `picture`, of reading the picture in float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.place import MOVES, Placement, stored_values
+from yoloq_quantize.place import MOVES, Placement, is_quantised_input, stored_values
 from yoloq_quantize.scheme import Target
 
 FUSED = ("Sigmoid", "HardSigmoid", "HardSwish", "Relu", "LeakyRelu", "Clip", "Tanh", "Softplus", "Mish", "Swish")
@@ -38,7 +40,10 @@ class Features:
 
     def time(self, rates: Mapping[str, Mapping[str, float]]) -> float:
         """Nanoseconds."""
-        return sum(getattr(self, name) * rates[self.precision][name] for name in RATES)
+        parts = {name: getattr(self, name) * rates[self.precision][name] for name in RATES}
+        if rates[self.precision].get("overlap"):
+            return max(parts["mac"], parts["depthwise"], parts["byte"], parts["activation"]) + parts["node"]
+        return sum(parts.values())
 
 
 def rates_of(target: Target) -> Mapping[str, Mapping[str, float]]:
@@ -65,7 +70,18 @@ class CostModel:
     def time(self, placement: Placement) -> float:
         """Nanoseconds of everything that depends on the placement."""
         total = sum(features.time(self.rates) for features in self.features(placement).values())
-        return total + self.rates["convert"]["element"] * sum(self.converted(placement).values())
+        return (
+            total + self.rates["convert"]["element"] * sum(self.converted(placement).values()) + self._edges(placement)
+        )
+
+    def _edges(self, placement: Placement) -> float:
+        """Of float convolutions: what makes integers of their results, and of the picture what they read."""
+        paired, _ = stored_values(self._graph, placement)
+        convolutions = [node for node in self._nodes if node.op_type == "Conv" and node.name not in placement.weighted]
+        back = sum(elements(_behind(node)[0]) for node in convolutions if _behind(node)[0] in paired)
+        read = sum(elements(node.inputs[0]) for node in convolutions if is_quantised_input(node.inputs[0]))
+        convert = self.rates["convert"]
+        return convert.get("back", 0) * back + convert.get("picture", 0) * read
 
     def features(self, placement: Placement) -> dict[str, Features]:
         """By node name."""
@@ -98,17 +114,32 @@ class CostModel:
             count = sum(map(elements, values)) + sum(map(elements, node.outputs))
             return Features("int8" if inside else "float", byte=width * count)
         output, activation = _behind(node)
-        macs = elements(node.outputs[0]) * int(np.prod([int(side) for side in node.inputs[1].shape[1:]]))
+        precision = "int8" if node.name in weighted else "float"
         narrow = int(node.inputs[1].shape[1]) == 1
+        macs = _multiply_adds(node, narrow, self.rates[precision].get("blocks", (1, 1, 1)))
         read = elements(node.inputs[0]) * (1 if node.name in weighted else 4)
         written = elements(output) * (1 if output in stored else 4)
         return Features(
-            "int8" if node.name in weighted else "float",
+            precision,
             mac=0 if narrow else macs,
             depthwise=macs if narrow else 0,
             byte=read + written,
             activation=elements(output) if activation else 0,
         )
+
+
+def _multiply_adds(node: ir.Node, narrow: bool, blocks: Sequence[int]) -> int:
+    """Of a convolution, with its channels filled up to whole blocks: of inputs, of outputs, of a depthwise one's."""
+    reads, *kernel = (int(side) for side in node.inputs[1].shape[1:])
+    channels = int(node.outputs[0].shape[1])
+    pixels = elements(node.outputs[0]) // channels
+    into, out, depthwise = blocks
+    whole = _up(channels, depthwise) if narrow else _up(reads, into) * _up(channels, out)
+    return pixels * int(np.prod(kernel)) * whole
+
+
+def _up(count: int, block: int) -> int:
+    return -(-count // block) * block
 
 
 def elements(value: ir.Value) -> int:

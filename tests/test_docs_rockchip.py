@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of docs/rockchip.md, in both languages, are what the proof measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+
+def cells(side: dict) -> list[str]:
+    """A side of the proof as the documents' tables write it."""
+    cycles = f"{side['expected_cycles'] / 1e6:.2f} M" if "expected_cycles" in side else ""
+    f16 = str(side.get("f16_operators", ""))
+    return [f"{side['map50']:.2f}", f"{side['map50_95']:.2f}", f"{side['matched_float']:.1f} %", f16, cycles]
+
+
+@pytest.mark.parametrize("name", ["rockchip.md", "rockchip.zh-CN.md"])
+def test_the_table_is_the_proof(root: Path, name: str) -> None:
+    proof = json.loads((root / "docs" / "proof" / "rockchip.json").read_text())
+    rivals = proof["rivals"]
+    sides = [proof["float"] | {"matched_float": 100.0}, proof["cpu_int8"], proof["chip"]]
+    sides += [rivals["ours"]["default"], rivals["ours"]["fast"]]
+    sides += [side for side in rivals["vendor"] if "failed" not in side]
+    text = (root / "docs" / name).read_text(encoding="utf-8")
+    table = text.split("| mAP50 |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    found = [[cell.strip() for cell in row.strip("|").split("|")][1:] for row in table]
+    assert found == [cells(side) for side in sides]
+    assert re.search(rf"\b{proof['pictures']}\b", text.split("| mAP50 |", 1)[0].splitlines()[-1])
+    assert proof["date"] in text
