@@ -22,7 +22,7 @@ from flow_case import make_world
 from sophgo_tiny import float_graph
 from test_rockchip_compile import error
 from yoloq_quantize import quantize
-from yoloq_quantize.compile.canaan import Nncase, Worker, compile_canaan, explain, simulate
+from yoloq_quantize.compile.canaan import Nncase, compile_canaan, explain, simulate
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import evaluate
 from yoloq_quantize.scheme import load_target
@@ -181,7 +181,7 @@ def fake_compiler(folder: Path, script: str) -> Nncase:
 
 def test_a_simulator_that_ends_is_told(tmp_path: Path) -> None:
     script = "print('ready', flush=True)\nprint('std::bad_alloc', file=sys.stderr)\nsys.exit(1)\n"
-    worker = Worker(fake_compiler(tmp_path, script), {}, tmp_path)
+    worker = fake_compiler(tmp_path, script).start({}, tmp_path)
     with pytest.raises(QuantizeError, match="it ran out of memory"):
         worker.run(np.zeros((1, 8, 8, 3), np.uint8))
     worker.close()
@@ -195,8 +195,8 @@ def test_an_interrupted_simulator_leaves_no_process(tmp_path: Path, monkeypatch:
         "open('child', 'w').write(str(child.pid))\n"
         "print('ready', flush=True)\nchild.wait()\n"
     )
-    worker = Worker(fake_compiler(tmp_path, script), {}, tmp_path)
-    monkeypatch.setattr(worker, "_expect", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    worker = fake_compiler(tmp_path, script).start({}, tmp_path)
+    monkeypatch.setattr(worker._process.stdout, "readline", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         worker.run(np.zeros((1, 8, 8, 3), np.uint8))
     worker.close()

@@ -263,13 +263,13 @@ def test_rules_that_fail_are_left_out(tmp_path: Path) -> None:
         "if left != wanted:\n"
         "    print(f\"add disable_rules=['{wanted[len(left)]}'] in rknn.config()\", file=sys.stderr)\n"
         "    sys.exit(1)\n"
-        "open('model.rknn', 'w').write('made')\nprint('built')\n"
+        "open('model.rknn', 'w').write('made')\nprint('ready')\n"
     )
     work = tmp_path / "work"
     work.mkdir()
-    worker = fake_compiler(tmp_path, script).start(a_job(), work, simulate=False)
+    worker, left_out = fake_compiler(tmp_path, script).start(a_job(), work, simulate=False)
     worker.close()
-    assert worker.left_out == ("one", "two") and worker.rknn == b"made"
+    assert left_out == ("one", "two") and (work / "model.rknn").read_bytes() == b"made"
 
 
 def test_a_rule_that_fails_for_ever_is_no_endless_loop(tmp_path: Path) -> None:
@@ -281,10 +281,10 @@ def test_a_rule_that_fails_for_ever_is_no_endless_loop(tmp_path: Path) -> None:
 
 
 def test_a_simulator_that_ends_is_told(tmp_path: Path) -> None:
-    script = "print('built', flush=True)\nprint('MemoryError', file=sys.stderr)\nsys.exit(1)\n"
+    script = "print('ready', flush=True)\nprint('MemoryError', file=sys.stderr)\nsys.exit(1)\n"
     work = tmp_path / "work"
     work.mkdir()
-    worker = fake_compiler(tmp_path, script).start(a_job(), work, simulate=True)
+    worker, _ = fake_compiler(tmp_path, script).start(a_job(), work, simulate=True)
     with pytest.raises(QuantizeError, match="it ran out of memory"):
         worker.run(np.zeros((1, 8, 8, 3), np.uint8))
     worker.close()

@@ -7,12 +7,8 @@ found by running it: docs/k230.md.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
-import signal
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +21,7 @@ import onnx_ir as ir
 
 from yoloq_quantize.compile.compiled import Compiled, CompiledOutput
 from yoloq_quantize.compile.environment import environment
+from yoloq_quantize.compile.worker import Worker, exit_reason, threads
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.lower.canaan import lower
 from yoloq_quantize.scheme import Target
@@ -101,13 +98,21 @@ class Nncase:
         if job.samples is not None:
             np.save(folder / "samples.npy", job.samples)
             asked["samples"] = "samples.npy"
-        Worker(self, asked, folder).close()
+        self.start(asked, folder).close()
         return (folder / "model.kmodel").read_bytes()
+
+    def start(self, asked: dict[str, Any], folder: Path) -> Worker:
+        """A process that has done a job, or simulates."""
+        command = [self.folder / "bin" / "python", HERE / "nncase_worker.py"]
+        return Worker("Canaan", command, asked, folder, self.variables(), self.failure)
+
+    def failure(self, said: str, code: int) -> QuantizeError:
+        self.log.write_text(said, encoding="utf-8")
+        return QuantizeError(f"Canaan's compiler failed: {explain(said, code)}; its words are in {self.log}")
 
     def variables(self) -> dict[str, str]:
         """What the tools see. They are made for .NET 7; 8 runs them."""
         kept = {key: value for key, value in os.environ.items() if key in ("TMPDIR", "HOME")}
-        threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
         dotnet = {
             "DOTNET_ROOT": str(self.dotnet),
             "DOTNET_ROLL_FORWARD": "Major",
@@ -117,70 +122,7 @@ class Nncase:
         }
         fixed = {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         # The simulator is a program that is looked for on PATH.
-        return {**kept, **dotnet, **fixed, "PATH": f"{self.packages}:{os.defpath}", "OMP_NUM_THREADS": threads}
-
-
-class Worker:
-    """A process that has done a job, or simulates. close() it."""
-
-    def __init__(self, tools: Nncase, asked: dict[str, Any], folder: Path) -> None:
-        self._tools, self._folder = tools, folder
-        (folder / "job.json").write_text(json.dumps(asked), encoding="utf-8")
-        self._said = (folder / "said").open("w", encoding="utf-8")
-        command = [str(tools.folder / "bin" / "python"), str(HERE / "nncase_worker.py"), "job.json"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said, "text": True}
-        try:  # in a session of its own, so that the simulator's program, its grandchild, can be ended with it
-            self._process = subprocess.Popen(
-                command, cwd=folder, env=tools.variables(), start_new_session=True, **pipes
-            )
-        except OSError as error:
-            self._said.close()
-            raise QuantizeError(f"Canaan's compiler cannot be started: {error.strerror or error}") from error
-        try:
-            self._expect("ready")
-        except BaseException:
-            self._kill()
-            raise
-
-    def run(self, picture: np.ndarray) -> list[np.ndarray]:
-        """The raw tensors of a picture, uint8 [1, h, w, 3]: float32, in the model's order."""
-        np.save(self._folder / "in.npy", picture)
-        try:
-            self._process.stdin.write("in.npy out.npz\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended: its words say why
-        try:
-            self._expect("done")
-        except BaseException:
-            self._kill()
-            raise
-        with np.load(self._folder / "out.npz") as found:
-            return [found[name] for name in found.files]
-
-    def close(self) -> None:
-        """Ends the process; it does so by itself when nobody asks any more."""
-        if self._said.closed:
-            return
-        try:
-            self._process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            self._kill()
-        self._said.close()
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-        self._said.close()
-
-    def _expect(self, answer: str) -> None:
-        if self._process.stdout.readline().strip() == answer:
-            return
-        code = self._process.wait()
-        said = (self._folder / "said").read_text(encoding="utf-8", errors="replace")
-        self._tools.log.write_text(said, encoding="utf-8")
-        raise QuantizeError(f"Canaan's compiler failed: {explain(said, code)}; its words are in {self._tools.log}")
+        return {**kept, **dotnet, **fixed, "PATH": f"{self.packages}:{os.defpath}", "OMP_NUM_THREADS": threads()}
 
 
 def explain(said: str, code: int) -> str:
@@ -189,9 +131,7 @@ def explain(said: str, code: int) -> str:
         if found := re.search(pattern, said, flags=re.M):
             part = next((group for group in found.groups() if group), "")
             return meaning.format(" ".join(part.split())[:300])
-    if code < 0:
-        return f"it was ended by signal {-code}" + (", for want of memory" if code == -9 else "")
-    return f"exit code {code}, and it does not say why"
+    return exit_reason(code)
 
 
 def compile_canaan(model: bytes, target: Target, log: Path, progress: Progress) -> Compiled:
@@ -236,7 +176,7 @@ class Simulator:
         folder = Path(self._folder.name)
         try:
             (folder / "model.kmodel").write_bytes(kmodel)
-            self._worker = Worker(Nncase.ready(log), {"onnx": None, "kmodel": "model.kmodel"}, folder)
+            self._worker = Nncase.ready(log).start({"onnx": None, "kmodel": "model.kmodel"}, folder)
         except BaseException:
             self._folder.cleanup()
             raise

@@ -10,7 +10,7 @@ process has built. The job, paths relative to the working folder:
     config, build   further options of the vendor's calls; without any for build(), the graph's own scales are kept
     simulate        then answer a line "IN.npy OUT.npz" on stdin with "done", until it ends
 
-What the vendor prints goes to stderr; stdout is ours: a line "built", then the answers.
+What the vendor prints goes to stderr; stdout is ours: a line "ready", then the answers.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     os.dup2(2, 1)
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rknn = build(job)
-    print("built", file=answers, flush=True)
+    print("ready", file=answers, flush=True)
     if job["simulate"]:
         simulate(rknn, answers)
     rknn.release()

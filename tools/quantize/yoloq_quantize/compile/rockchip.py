@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import onnx_ir as ir
 
 from yoloq_quantize.compile.compiled import GRAPH, Compiled, CompiledOutput
 from yoloq_quantize.compile.environment import environment
+from yoloq_quantize.compile.worker import Worker, exit_reason, threads
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.lower.rockchip import lower
 from yoloq_quantize.scheme import Target
@@ -30,6 +30,7 @@ from yoloq_quantize.subject import Progress
 
 PYTHON = "3.11"
 VERSION = "2.5.0"
+RKNN = "model.rknn"
 HERE = Path(__file__).parent
 UNWANTED = ("fuse_concat_conv",)  # takes a convolution of a Concat apart, and runs the parts in F16
 MOST_RULES = 8  # of the compiler's optimisations that may fail and be left out
@@ -74,16 +75,30 @@ class RknnToolkit:
         folder = environment(f"rknn_toolkit2-{VERSION}", PYTHON, HERE / "rknn_toolkit2.txt")
         return RknnToolkit(folder / "bin" / "python", log)
 
-    def start(self, job: Job, folder: Path, simulate: bool) -> Worker:
-        """Builds; where one of the compiler's optimisations fails, without it. Raises what it says otherwise."""
+    def start(self, job: Job, folder: Path, simulate: bool) -> tuple[Worker, tuple[str, ...]]:
+        """Builds; where some of the compiler's optimisations fail, without those. The process that did so, and their
+        names. Raises what it says otherwise."""
+        (folder / "model.onnx").write_bytes(job.graph)
+        asked = {"onnx": "model.onnx", "rknn": RKNN, "platform": job.platform, "mean": job.mean, "std": job.std}
+        asked |= {"build": job.build, "simulate": simulate}
         left_out: list[str] = []
         while True:
+            asked["config"] = {"disable_rules": [*job.unwanted, *left_out], **job.config}
             try:
-                return Worker(self, job, folder, left_out, simulate)
+                command = [self.python, HERE / "rknn_worker.py"]
+                return Worker("Rockchip", command, asked, folder, variables(), self.failure), tuple(left_out)
             except _RuleError as error:
                 if error.rule in left_out or len(left_out) == MOST_RULES:
                     raise QuantizeError(str(error)) from error
                 left_out.append(error.rule)
+
+    def failure(self, said: str, code: int) -> QuantizeError:
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{said}\n")
+        text = f"Rockchip's compiler failed: {explain(said, code)}; its words are in {self.log}"
+        if rule := re.findall(r"disable_rules=\['(\w+)'\]", said):
+            return _RuleError(text, rule[-1])
+        return QuantizeError(text)
 
 
 class _RuleError(QuantizeError):
@@ -94,94 +109,13 @@ class _RuleError(QuantizeError):
         self.rule = rule
 
 
-class Worker:
-    """A process that has built a model. `left_out`: the compiler's rules that failed on it. close() it."""
-
-    def __init__(
-        self, tools: RknnToolkit, job: Job, folder: Path, left_out: Sequence[str] = (), simulate: bool = False
-    ) -> None:
-        self.tools, self.folder, self.left_out = tools, folder, tuple(left_out)
-        (folder / "model.onnx").write_bytes(job.graph)
-        config = {"disable_rules": [*job.unwanted, *left_out], **job.config}
-        asked = {"onnx": "model.onnx", "rknn": "model.rknn", "platform": job.platform, "mean": job.mean, "std": job.std}
-        asked |= {"config": config, "build": job.build, "simulate": simulate}
-        (folder / "job.json").write_text(json.dumps(asked), encoding="utf-8")
-        self._said = (folder / "said").open("w+", encoding="utf-8", errors="replace")
-        self._process = self._open()
-        try:
-            self._expect("built")
-        except BaseException:
-            self._process.kill()
-            self.close()
-            raise
-
-    def _open(self) -> subprocess.Popen[str]:
-        command = [str(self.tools.python), str(HERE / "rknn_worker.py"), "job.json"]
-        try:
-            return subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=variables(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                text=True,
-            )
-        except OSError as error:
-            self._said.close()
-            raise QuantizeError(f"Rockchip's compiler cannot be started: {error.strerror or error}") from error
-
-    @property
-    def rknn(self) -> bytes:
-        return (self.folder / "model.rknn").read_bytes()
-
-    def said(self) -> str:
-        return (self.folder / "said").read_text(encoding="utf-8", errors="replace")
-
-    def run(self, picture: np.ndarray) -> list[np.ndarray]:
-        """The raw tensors of a picture, uint8 [1, h, w, 3], on the simulator: float32, in the graph's order."""
-        np.save(self.folder / "in.npy", picture)
-        try:
-            self._process.stdin.write("in.npy out.npz\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended: its words say why
-        self._expect("done")
-        with np.load(self.folder / "out.npz") as found:
-            return [found[name] for name in found.files]
-
-    def close(self) -> None:
-        """Ends the process; it does so by itself when nobody asks any more."""
-        if self._said.closed:
-            return
-        try:
-            self._process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._said.close()
-
-    def _expect(self, answer: str) -> None:
-        if self._process.stdout.readline().strip() == answer:
-            return
-        code = self._process.wait()
-        said = self.said()
-        with self.tools.log.open("a", encoding="utf-8") as log:
-            log.write(f"{said}\n")
-        text = f"Rockchip's compiler failed: {explain(said, code)}; its words are in {self.tools.log}"
-        if rule := re.findall(r"disable_rules=\['(\w+)'\]", said):
-            raise _RuleError(text, rule[-1])
-        raise QuantizeError(text)
-
-
 def variables() -> dict[str, str]:
     """What the compiler sees. It leaves memory that it did not write in the .rknn: the allocator clears that, and
     rknn_worker.py sees to the addresses in it."""
     kept = {key: value for key, value in os.environ.items() if key in ("TMPDIR", "HOME")}
-    threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
     fixed = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "MALLOC_PERTURB_": "255", "PYTHONHASHSEED": "0"}
     modules = {"PYTHONPATH": str(HERE / "stand_ins" / "rockchip"), "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**kept, **fixed, **modules, "OMP_NUM_THREADS": threads}
+    return {**kept, **fixed, **modules, "OMP_NUM_THREADS": threads()}
 
 
 def explain(said: str, code: int) -> str:
@@ -192,9 +126,7 @@ def explain(said: str, code: int) -> str:
         if found:
             last = found[-1] if isinstance(found[-1], tuple) else (found[-1],)
             return meaning.format(*(" ".join(part.split())[:300] for part in last))
-    if code < 0:
-        return f"it was ended by signal {-code}" + (", for want of memory" if code == -9 else "")
-    return f"exit code {code}, and it does not say why"
+    return exit_reason(code)
 
 
 def compile_rockchip(model: bytes, target: Target, log: Path, progress: Progress) -> Compiled:
@@ -210,11 +142,11 @@ def compile_rockchip(model: bytes, target: Target, log: Path, progress: Progress
     job = job_of(graph, target)
     with tempfile.TemporaryDirectory(prefix="yoloq-rockchip-") as folder:
         for _ in progress([job], f"compiling for {target.chip}"):
-            worker = tools.start(job, Path(folder), simulate=False)
+            worker, left_out = tools.start(job, Path(folder), simulate=False)
         worker.close()
-        artifact, said = worker.rknn, worker.said()
+        artifact, said = (Path(folder) / RKNN).read_bytes(), worker.said()
     log.unlink(missing_ok=True)
-    summary = read_layers(said) | ({"left_out": list(worker.left_out)} if worker.left_out else {})
+    summary = read_layers(said) | ({"left_out": list(left_out)} if left_out else {})
     return Compiled(
         artifact=artifact,
         compiler=f"rknn-toolkit2 {VERSION}",
@@ -278,7 +210,7 @@ class Simulator:
         self._names = tuple(names)
         self._folder = tempfile.TemporaryDirectory(prefix="yoloq-rockchip-")
         try:
-            self.worker = RknnToolkit.ready(log).start(job, Path(self._folder.name), simulate=True)
+            self.worker, _ = RknnToolkit.ready(log).start(job, Path(self._folder.name), simulate=True)
         except BaseException:
             self._folder.cleanup()
             raise
