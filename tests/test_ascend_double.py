@@ -38,7 +38,12 @@ MISTAKES = {
     ),
     "a tensor too large": (MODEL, "input, input_size_)", "input, input_size_ + 32)", "another size than its tensor"),
     "half of the output": (LANE, "count * output_bytes_[i]", "count * output_bytes_[i] / 2", "other heads"),
-    "an end in another thread": (SESSION, "    slot.lane.reset();\n", "", "memory freed without a context"),
+    "an end in another thread": (
+        SESSION,
+        "        job.end = [this](uint32_t slot) { lanes[slot].reset(); };\n",
+        "",
+        "memory freed without a context",
+    ),
     "a device that is kept": (LANE, "~Hold() { runtime_.aclrtResetDevice(device_); }", "~Hold() {}", "1 left behind"),
     "a model that is kept": (MODEL, "        runtime_.aclmdlUnload(id_);\n", "", "a context ended that has streams or"),
     "a context that is shared": (
@@ -77,7 +82,7 @@ def session(library: str, folder: str) -> None:
 
 def build(folder: Path, mistake: str) -> Path:
     """The module, built with a mistake."""
-    for path in (*SOURCES.glob("ascend*"), SOURCES / "module.h"):
+    for path in (*SOURCES.glob("ascend*"), SOURCES / "module.h", SOURCES / "workers.h"):
         shutil.copy(path, folder)
     name, right, wrong, _ = MISTAKES[mistake]
     text = (folder / name).read_text()
