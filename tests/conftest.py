@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,14 @@ def dummy_manifest(name: str, classes: list[str], size: int, options: dict[str, 
         "backend_options": options,
         "defaults": {"score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300},
     }
+
+
+@pytest.fixture(scope="module")
+def vendors_compilers() -> Iterator[None]:
+    """In build/, as everything that tests fetch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLOQ_CACHE", os.environ.get("YOLOQ_CACHE") or str(ROOT / "build" / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

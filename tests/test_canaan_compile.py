@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +15,8 @@ import onnxruntime as ort
 import pytest
 
 import test_sophgo_lowering as small
-from conftest import ROOT
-from flow_case import make_world
 from sophgo_tiny import float_graph
-from test_rockchip_compile import error
-from yoloq_quantize import quantize
+from vendor_case import both_packages, error, manifest
 from yoloq_quantize.compile.canaan import Nncase, compile_canaan, explain, simulate
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import evaluate
@@ -31,26 +26,12 @@ TARGET = load_target("k230")
 MOST_ERROR = 0.04  # of the simulator against ONNX Runtime: RMS by standard deviation; it rounds otherwise
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiler() -> Iterator[None]:
-    """The vendor's compiler, in build/ as everything that tests fetch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("YOLOQ_CACHE", os.environ.get("YOLOQ_CACHE") or str(ROOT / "build" / "cache"))
-        yield
+pytestmark = pytest.mark.usefixtures("vendors_compilers")
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same detector, quantised for the chip: as the CPU runs it, and compiled."""
-    world = make_world(tmp_path_factory.mktemp("canaan") / "world").folder
-    for name, compiled in (("cpu", False), ("chip", True)):
-        model, calib, out = world / "tiny.onnx", world / "calib", world / f"{name}.yoloq"
-        quantize(model, calib, out, "k230", recipe="fast", data=world / "data.yaml", measure=False, compiled=compiled)
-    return {name: world / f"{name}.yoloq" for name in ("cpu", "chip")} | {"data": world / "data.yaml"}
-
-
-def manifest(package: Path) -> dict:
-    return json.loads((package / "manifest.json").read_text())
+def packages(vendors_compilers: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return both_packages(tmp_path_factory.mktemp("canaan") / "world", "k230")
 
 
 def compiled(proto: onnx.ModelProto, folder: Path) -> bytes:
@@ -86,13 +67,14 @@ def test_equal_inputs_give_equal_bytes(packages: dict[str, Path], tmp_path: Path
 
 def test_evaluate_runs_the_simulator(packages: dict[str, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yoloq", "evaluate", packages["chip"], "--data", packages["data"]]
-    command += ["--engine", "simulator", "--json", tmp_path / "found.json"]
+    command += ["--engine", "simulator", "--reference", packages["cpu"], "--json", tmp_path / "found.json"]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["engine"] == "the simulator of the chip's compiler"
     host = evaluate(packages["cpu"], packages["data"])
     assert abs(found["accuracy"]["map50"] - host.accuracy.map50) < 5
+    assert found["agreement"]["candidate_confirmed"] > 80
 
 
 def test_the_library_says_that_it_has_no_module_for_the_board(packages: dict[str, Path]) -> None:

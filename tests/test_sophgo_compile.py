@@ -19,9 +19,8 @@ import pytest
 
 import sophgo
 import test_sophgo_lowering as small
-from conftest import ROOT
-from flow_case import make_world
 from sophgo_tiny import float_graph, pictures, quantised
+from vendor_case import both_packages, error, manifest
 from yoloq_quantize import quantize
 from yoloq_quantize.compile.environment import environment, find_python
 from yoloq_quantize.compile.sophgo import TpuMlir, compile_sophgo, explain, read_outputs, without_time
@@ -34,26 +33,16 @@ Raw = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiler() -> Iterator[None]:
-    """The vendor's compiler, in build/ as everything that tests fetch; its wheel is the one the simulator is from."""
+def compiler(vendors_compilers: None) -> Iterator[None]:
+    """Its wheel is the one that the simulator is from."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("YOLOQ_CACHE", os.environ.get("YOLOQ_CACHE") or str(ROOT / "build" / "cache"))
         patch.setenv("YOLOQ_WHEELS", str(sophgo.wheel().parent))
         yield
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same detector, quantised for the chip: as the CPU runs it, and compiled."""
-    world = make_world(tmp_path_factory.mktemp("sophgo") / "world").folder
-    for name, compiled in (("cpu", False), ("chip", True)):
-        model, calib, out = world / "tiny.onnx", world / "calib", world / f"{name}.yoloq"
-        quantize(model, calib, out, "bm1688", recipe="fast", data=world / "data.yaml", measure=False, compiled=compiled)
-    return {name: world / f"{name}.yoloq" for name in ("cpu", "chip")} | {"pictures": world / "images" / "val"}
-
-
-def manifest(package: Path) -> dict:
-    return json.loads((package / "manifest.json").read_text())
+    return both_packages(tmp_path_factory.mktemp("sophgo") / "world", "bm1688")
 
 
 def test_the_package_says_what_the_compiler_made(packages: dict[str, Path]) -> None:
@@ -80,7 +69,7 @@ def test_without_int8_it_is_all_f16_and_still_takes_bytes(packages: dict[str, Pa
     made = manifest(out)
     assert (made["precision"], made["input"]["dtype"]) == ("float16", "uint8")
     assert made["quantization"]["int8_operators"] == 2  # the bytes, and their way to NCHW
-    found = detections(out, packages["pictures"], tmp_path / "found", sophgo.runtime())
+    found = detections(out, packages["data"].parent / "images" / "val", tmp_path / "found", sophgo.runtime())
     assert sum(len(picture["detections"]) for picture in found) > 10
 
 
@@ -95,7 +84,8 @@ def detections(package: Path, folder: Path, out: Path, runtime: Path) -> list[di
 def test_the_library_runs_it_as_the_cpu_runs_its_graph(packages: dict[str, Path], tmp_path: Path) -> None:
     runtime = sophgo.runtime()
     on_chip, on_cpu = (
-        detections(packages[name], packages["pictures"], tmp_path / name, runtime) for name in ("chip", "cpu")
+        detections(packages[name], packages["data"].parent / "images" / "val", tmp_path / name, runtime)
+        for name in ("chip", "cpu")
     )
     scores = [[[found["score"] for found in picture["detections"]] for picture in run] for run in (on_chip, on_cpu)]
     assert sum(map(len, scores[0])) > 10
@@ -118,10 +108,6 @@ def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path, target: T
     session = ort.InferenceSession(proto.SerializeToString())
     names = [output.source for output in made.outputs]
     return chip, dict(zip(names, session.run(names, {"images_u8": picture}), strict=True))
-
-
-def error(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
 
 
 @pytest.fixture(scope="module")

@@ -97,15 +97,15 @@ def quantize(
     """Turns a float ONNX detector into the package `out`.
 
     calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32" (not
-    quantised). YOLO labels beside them are used. recipe: a name of `recipes.recipe_names()`; steps_on, steps_off: of
-    `recipes.STEPS`, added and left out. max_drop: the loss that a search allows, in points of mAP. float_time: adds the
-    step spend, which may take this share of the INT8 graph's time, whatever stays in INT8. train_pictures: for the
-    steps that learn; a swap goes on from `.NAME.learning` beside `out`. data: data.yaml with class names, where the
-    metadata has none; both models are measured on its validation pictures, if any, unless `measure` is False. head:
-    "auto", or how a decoded output is read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels,
-    if the model leaves it open. color, input_scale, align: what the model was trained on. backend_options: over the
-    target's own. compiled: False gives what a chip's own compiler would get, for the CPU. order: for compilers with
-    choices; one that is not here leaves a build kit. progress(items, what): wraps iterations, for a bar."""
+    quantised). YOLO labels beside them are used. recipe: of `recipes.recipe_names()`; steps_on, steps_off: of
+    `recipes.STEPS`. max_drop: the loss that a search allows, in points of mAP. float_time: adds the step spend, which
+    may take this share of the INT8 graph's time, whatever stays in INT8. train_pictures: for steps that learn; a swap
+    goes on from `.NAME.learning` beside `out`. data: data.yaml with class names, where the metadata has none; both
+    models are measured on its validation pictures, if any, unless `measure` is False. head: "auto", or how a decoded
+    output is read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels, if the model leaves it
+    open. color, input_scale, align: of its training; a byte times the scale is its input; "center" or "topleft": where
+    the letterbox puts the picture. backend_options: over the target's own. compiled: False gives what a chip's compiler
+    would get. order: for compilers with choices; one that is not here leaves a build kit. progress: wraps iterations."""
     out, order = Path(out), (order or Order()) if compiled else None
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time)
     _check_options(precision, color, align, input_scale)
