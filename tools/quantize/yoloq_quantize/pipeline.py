@@ -105,7 +105,7 @@ def quantize(
     output is read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels, if the model leaves it
     open. color, input_scale, align: of its training; a byte times the scale is its input; "center" or "topleft": where
     the letterbox puts the picture. backend_options: over the target's own. compiled: False gives what a chip's compiler
-    would get. order: for compilers with choices; one that is not here leaves a build kit. progress: wraps iterations."""
+    would get. order: for compilers with choices; one that is not here leaves a kit. progress: wraps iterations."""
     out, order = Path(out), (order or Order()) if compiled else None
     chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time)
     _check_options(precision, color, align, input_scale)
