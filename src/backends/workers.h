@@ -23,7 +23,7 @@ struct Room {
     uint64_t bytes;
 };
 
-// What the threads do; each may throw what failed, and a failure with YQB_EDEVICE loses the device for all of them.
+// What the threads do. run and begin may throw what failed; YQB_EDEVICE from run loses the device for all of them.
 struct Job {
     // The slot's request with its first `count` pictures. `stop` becomes true when the session ends.
     std::function<void(uint32_t slot, uint32_t count, const std::atomic<bool> &stop)> run;
