@@ -49,7 +49,7 @@ def test_nonsense_is_refused(options: dict, message: str) -> None:
 def test_time_for_float_layers_adds_the_step_and_takes_the_floor_away() -> None:
     recipe = load_recipe("default").switched(float_time=2)
     assert recipe.steps == ("equalize", "prescale", "rounding", "biases", "spend", "mixed")
-    assert (recipe.time, recipe.raw_error, recipe.min_int8_macs) == (2, 0, 0)
+    assert (recipe.time, recipe.little_time, recipe.raw_error, recipe.min_int8_macs) == (2, 2, 0, 0)
     for time in (0, -1, 101, float("nan")):
         with pytest.raises(QuantizeError, match=r"float time .* is no share"):
             load_recipe("default").switched(float_time=time)

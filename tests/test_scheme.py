@@ -78,6 +78,7 @@ def test_a_path_names_a_target_too(root: Path, tmp_path: Path) -> None:
         ("per_channel = true", "per_channel = true\nmethod = 'entropy'", r"\[weights\] method 'entropy'"),
         ("opset_min = 13", "opset_min = 30", "opset_min 30 is above"),
         ('sdk = "none"', 'sdk = "none"\nfloat_type = "f8"', "float_type 'f8' is not known; expected f32, f16, bf16"),
+        ('sdk = "none"', 'sdk = "none"\nfloat_time = -1.0', "float_time -1.0 is no share of the INT8 graph's time"),
         ('operators = ["Conv"]', 'operators = "Conv"', r"\[place\] operators is not an array"),
         ("[place.float_last.one_to_one]", "[place.float_last.one_to_two]", "unknown key 'one_to_two'"),
         ("[place.float_last.one_to_one]", "[place.float_last.one_to_one]\nbox = -1", "no count"),

@@ -26,7 +26,7 @@ from yoloq_quantize.head import Head, find_head, passthrough_head
 from yoloq_quantize.measured import measure_package
 from yoloq_quantize.mixed.objective import NothingSeenError, Objective
 from yoloq_quantize.mixed.search import mixed_precision
-from yoloq_quantize.mixed.spend import spend
+from yoloq_quantize.mixed.spend import Purse, spend
 from yoloq_quantize.model import SourceModel, load_model
 from yoloq_quantize.package import (
     InputSpec,
@@ -106,8 +106,8 @@ def quantize(
     open. color, input_scale, align: of its training; a byte times the scale is its input; "center" or "topleft": where
     the letterbox puts the picture. backend_options: over the target's own. compiled: False gives what a chip's compiler
     would get. order: for compilers with choices; one that is not here leaves a kit. progress: wraps iterations."""
-    out, order = Path(out), (order or Order()) if compiled else None
-    chip, steps = load_target(target), load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time)
+    out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
+    steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
     _check_options(precision, color, align, input_scale)
     _check_steps(steps, steps_on, chip)
     files = [] if precision != "int8" else _pictures(calib)
@@ -127,6 +127,12 @@ def quantize(
     if data is not None and measure:
         content = replace(content, accuracy=measure_package(_hosted(content), float_artifact, data, out.parent))
     return job.write(out, content, order, force)
+
+
+def _steps(recipe: Recipe, chip: Target, float_time: float | None) -> Recipe:
+    """The recipe with the chip's own share of time for float layers, where it spends and the user names none."""
+    own = chip.float_time if float_time is None and recipe.takes("spend") else 0.0
+    return recipe.spending(own) if own else recipe
 
 
 def _silent(items: Iterable, _: str) -> Iterable:
@@ -341,7 +347,8 @@ class _Job:
         if self.objective is None:
             return {"time": 0.0, "float": []}
         recipe = self.recipe
-        found = spend(self.subject, self.plan, self.objective, recipe.time, recipe.min_int8_macs, recipe.raw_error)
+        purse = Purse(recipe.time, recipe.min_int8_macs, recipe.little_time, recipe.raw_error)
+        found = spend(self.subject, self.plan, self.objective, purse)
         self.plan = found.plan
         told = {name: round(getattr(found, name), 4) for name in ("raw_error", "time", "error")}
         return told | {"float": list(found.kept_float)}

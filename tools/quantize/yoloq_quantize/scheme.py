@@ -26,6 +26,7 @@ SCALE_FORMS = ("float", "power_of_two", "position")
 FLOAT_TYPES = ("f32", "f16", "bf16")
 HEAD_KINDS = ("one_to_one", "one_to_many")
 MAX_BINS = 65536
+MOST_FLOAT_TIME = 100.0
 
 
 def _check(what: str, value: object, known: tuple[str, ...]) -> None:
@@ -132,7 +133,9 @@ class PlaceScheme:
 
 @dataclass(frozen=True)
 class Target:
-    """One chip: its names in the manifest, its artefact, its scheme. `float_type`: of the nodes that are not INT8."""
+    """One chip: its names in the manifest, its artefact, its scheme. `float_type`: of the nodes that are not INT8.
+    `float_time`: share of the INT8 graph's time that recipes which spend may add, whatever is left in INT8; 0: their
+    own."""
 
     chip: str
     backend: str
@@ -146,11 +149,14 @@ class Target:
     weights: WeightScheme
     place: PlaceScheme
     float_type: str = "f32"
+    float_time: float = 0.0
     cost: dict[str, dict[str, float]] | None = None  # rates of mixed/cost.py, where they are known
     compiler: dict[str, Any] = field(default_factory=dict)  # what the chip's own compiler wants to know
 
     def __post_init__(self) -> None:
         _check("float_type", self.float_type, FLOAT_TYPES)
+        if not 0 <= self.float_time <= MOST_FLOAT_TIME:
+            raise QuantizeError(f"float_time {self.float_time} is no share of the INT8 graph's time; write 0.15 or 2")
         if self.opset_min > self.opset_max:
             raise QuantizeError(f"opset_min {self.opset_min} is above opset_max {self.opset_max}")
         if self.activations.dtype == "int16" and self.opset_max < 21:
@@ -195,7 +201,7 @@ def parse_target(text: str) -> Target:
     for name, section in table.items():
         if not isinstance(section, dict):
             raise QuantizeError(f"{name} is not a table; write [{name}]")
-    _keys("[target]", table["target"], {"chip", "backend", "sdk", "sdk_version"}, {"float_type"})
+    _keys("[target]", table["target"], {"chip", "backend", "sdk", "sdk_version"}, {"float_type", "float_time"})
     _keys("[artifact]", table["artifact"], {"file", "opset_min", "opset_max"})
     made = {
         "activations": _section("activations", table, ActivationScheme),

@@ -31,15 +31,23 @@ class Spent:
     raw_error: float
 
 
-def spend(
-    subject: Subject, plan: Plan, objective: Objective, share: float, min_int8_macs: float, enough: float = 0.0
-) -> Spent:
-    """`share`: of the plan's time, 0 to 1. `min_int8_macs`: share of the multiply-adds that stays in INT8. `enough`:
-    error of the raw head up to which nothing is spent."""
+@dataclass(frozen=True)
+class Purse:
+    """What may be spent: `share` of the plan's time, or `little` of it where the raw head's error is `enough` or less.
+    `min_int8_macs`: share of the multiply-adds that stays in INT8."""
+
+    share: float
+    min_int8_macs: float
+    little: float = 0.0
+    enough: float = 0.0
+
+
+def spend(subject: Subject, plan: Plan, objective: Objective, purse: Purse) -> Spent:
     raw_error = objective.raw(Runner(quantized(subject, plan)).run, len(objective.stream)).error
-    if raw_error <= enough:
+    share = purse.share if raw_error > purse.enough else purse.little
+    if not share:
         return Spent(plan, (), 0.0, 0.0, raw_error)
-    prices = Prices(subject, plan, min_int8_macs)
+    prices = Prices(subject, plan, purse.min_int8_macs)
     layers = [unit for unit in find_units(subject, plan) if unit.kind == "layer"]
     errors = measure_sensitivity(
         subject, plan, objective, units=layers, gains=False, sqnr=False, pictures=PICTURES
