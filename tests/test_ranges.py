@@ -164,6 +164,24 @@ def divergence(values: np.ndarray, edges: np.ndarray, low: float, high: float, d
     return sum(p / p_total * math.log(p / p_total / (form[index] / q_total)) for index, p in reference.items())
 
 
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_peaks_that_most_pictures_have_are_kept(name: str) -> None:
+    """Never narrower than either of the two, and one of them on each side."""
+    observed = observe(DISTRIBUTIONS[name])
+    found, error, average = (choose_range(observed, scheme(m)) for m in ("mse_peaks", "mse", "moving_average"))
+    assert found == (min(error[0], average[0]), max(error[1], average[1]))
+
+
+def test_one_pictures_outlier_is_still_clipped() -> None:
+    usual = np.random.default_rng(2).normal(0, 1, 1_000_000).astype(np.float32)
+    usual[:: len(usual) // 4] = 12  # in each of the four pictures
+    rare = usual.copy()
+    rare[1] = 30
+    for values in (usual, rare):
+        error, high = (choose_range(observe(values), scheme(method))[1] for method in ("mse", "mse_peaks"))
+        assert error < 12 <= high < 20
+
+
 @pytest.mark.parametrize("kind", SCHEMES)
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_entropy_is_the_least_divergence_that_brute_force_finds(name: str, kind: str) -> None:

@@ -19,7 +19,7 @@ def text(root: Path) -> str:
 
 def test_the_cpu_is_what_its_figures_were_measured_with() -> None:
     chip = load_target("cpu")
-    assert chip.activations == ActivationScheme("uint8", False, "mse", 99.99, 4096)
+    assert chip.activations == ActivationScheme("uint8", False, "mse_peaks", 99.99, 4096)
     assert chip.weights == WeightScheme("int8", True, True, pair_sums=True)
     assert chip.weights.limits == (-127, 127)
     assert chip.activations.limits == (0, 255)

@@ -17,7 +17,7 @@ import numpy as np
 
 from yoloq_quantize.errors import QuantizeError
 
-METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")  # of activations; see ranges.py
+METHODS = ("minmax", "moving_average", "percentile", "mse", "mse_peaks", "entropy")  # of activations; see ranges.py
 WEIGHT_METHODS = ("minmax", "mse")
 ACTIVATION_DTYPES = ("uint8", "int8", "int16")
 WEIGHT_LIMITS = {"int8": (-127, 127), "int4": (-8, 7)}
