@@ -26,7 +26,7 @@ from yoloq_quantize.pictures import PictureStream
 
 CHIP = "k230"
 PICTURES = 20  # a picture takes the simulator half a minute
-RECIPE = "fast"
+RECIPE = "default"
 SIDE = 640
 MOST_DROP = 1.0  # points of mAP50 below the CPU's INT8
 DEFAULT = "Kld, its default"
