@@ -43,6 +43,7 @@ class Purse:
 
 
 def spend(subject: Subject, plan: Plan, objective: Objective, purse: Purse) -> Spent:
+    """The plan with what the purse buys in float."""
     raw_error = objective.raw(Runner(quantized(subject, plan)).run, len(objective.stream)).error
     share = purse.share if raw_error > purse.enough else purse.little
     if not share:
