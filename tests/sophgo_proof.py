@@ -49,8 +49,8 @@ MOST_ERROR = 0.15
 ASKED_MATCHED = 97.0
 FLOAT_TIME = 3.0  # share of the INT8 graph's time, by the target's data, that it takes to reach it
 NUDGE = 0.001  # of an integer's step
-# Of its graph's own agreement the chip's may be. 0.97 held with everything in INT8; half of `default` is F16 on the chip
-# now and float32 in ONNX Runtime, and a run gave 0.966.
+# Of its graph's own agreement the chip's may be. 0.97 held with everything in INT8; half of `default` is F16 on the
+# chip now and float32 in ONNX Runtime, and a run gave 0.966.
 NEAR_SELF = 0.95
 MOST_SEARCH = 1200  # seconds for the vendor's search; asked for a cosine of 0.9999 of the heads, none of its three ends
 SCORE, IOU, NEAR = 0.25, 0.9, 0.05
