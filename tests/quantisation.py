@@ -19,6 +19,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 import yoloq_quantize
+from exact import exact_session
 from families.family import FAMILIES, Family, PlainDetector
 from families.peers import peers_python
 from yoloq_quantize.baselines import quantize_conv_only, quantize_generic
@@ -48,9 +49,7 @@ class Contestant:
 
 
 def float_session(model: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return exact_session(model)
 
 
 def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contestant]:

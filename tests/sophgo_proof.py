@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 import sophgo
 from backend_contract import Case, Module, Tensor
 from conftest import BUILD, ROOT
+from exact import exact_session
 from yoloq_quantize import quantize
 from yoloq_quantize.compile.compiled import Compiled
 from yoloq_quantize.compile.environment import environment
@@ -121,7 +121,7 @@ def heads(package: Path, host: Path, picture: np.ndarray, tools: TpuMlir, folder
     with np.load(folder / "out.npz") as theirs:
         pairs = [(head, theirs[tensor.name]) for head, tensor in zip(ours, case.outputs, strict=True)]
     equal = all(head.any() and head.tobytes() == other.tobytes() for head, other in pairs)
-    wanted = ort.InferenceSession(str(host / "model.onnx")).run(None, {"images_u8": picture})
+    wanted = exact_session(host / "model.onnx").run(None, {"images_u8": picture})
     errors = [float(np.sqrt(np.mean((a - b) ** 2)) / b.std()) for a, b in zip(ours, wanted, strict=True)]
     return equal, round(max(errors), 4)
 

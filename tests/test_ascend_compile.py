@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from ascend import atc
 from ascend.interpreter import Mode
 from ascend.om import Executor, unpack
+from exact import exact_session
 from flow_case import World, make_world
 from yoloq.cli import main
 from yoloq_quantize import quantize
@@ -107,7 +107,7 @@ def test_the_package_says_what_was_compiled(host: Path, cann: Path, tmp_path: Pa
 def test_what_is_compiled_computes_the_quantised_graph(host: Path, graph: bytes, cann: Path, tmp_path: Path) -> None:
     out = tmp_path / "chip.yoloq"
     compile_package(host, "ascend310p", out, tmp_path / "log", silent, order=Order(batches=(1, 4)))
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = exact_session(graph)
     one, four = (Executor.load((out / f"model{name}.om").read_bytes(), Mode()) for name in ("", ".b4"))
     pictures = [picture(seed) for seed in range(4)]
     together = heads(four, np.concatenate(pictures))
@@ -138,7 +138,7 @@ def test_without_int8_everything_is_fp16_and_bytes_still_go_in(world: World, can
     assert made["backend_options"] == {"soc": "Ascend310B4"} and made["quantization"]["int8_layers"] == 0
     executor = Executor.load((out / "model.om").read_bytes(), Mode(half=True))
     assert executor.aipp.fields["var_reci_chn_0"] == 1 / 256
-    plain = ort.InferenceSession((folder / "f.yoloq" / "model.onnx").read_bytes())
+    plain = exact_session(folder / "f.yoloq" / "model.onnx")
     wanted = dict(zip([o.name for o in plain.get_outputs()], plain.run(None, {"images_u8": picture()}), strict=True))
     for name, array in heads(executor, picture()).items():
         np.testing.assert_allclose(array, wanted[name], atol=0.02)
@@ -381,8 +381,8 @@ def test_amct_gets_the_float_network_and_what_to_leave_out(
     skipped = [line.split('"')[1] for line in text.splitlines() if line.startswith("skip_layers")]
     assert len(layers) == 11 and len(skipped) == 6 and set(skipped) < set(layers)
     x = picture().transpose(0, 3, 1, 2).astype(np.float32) / 256
-    found = ort.InferenceSession(model.SerializeToString()).run(["box_0"], {"images_u8": x})[0]
-    wanted = ort.InferenceSession(graph).run(["box_0"], {"images_u8": picture()})[0]
+    found = exact_session(model).run(["box_0"], {"images_u8": x})[0]
+    wanted = exact_session(graph).run(["box_0"], {"images_u8": picture()})[0]
     assert np.abs(found - wanted).max() < 0.1 * wanted.std() + 0.1
     assert "var_reci_chn_0 : 0.00390625" in (kit / "amct" / "aipp.cfg").read_text()
     assert {path.name for path in (kit / "other_inputs").iterdir()} == {"bgr.cfg", "nv12.cfg", "nv12_full_range.cfg"}

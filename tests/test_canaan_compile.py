@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
 import test_sophgo_lowering as small
+from exact import exact_session
 from sophgo_tiny import float_graph
 from vendor_case import both_packages, error, manifest
 from yoloq_quantize.compile.canaan import Nncase, compile_canaan, explain, simulate
@@ -45,7 +45,7 @@ def error_on_simulator(proto: onnx.ModelProto, picture: np.ndarray, folder: Path
         found = simulator.run(["box_0"], {"images_u8": picture})[0]
     finally:
         simulator.close()
-    return error(found, ort.InferenceSession(wanted.SerializeToString()).run(None, {"images_u8": picture})[0])
+    return error(found, exact_session(wanted).run(None, {"images_u8": picture})[0])
 
 
 def test_the_package_says_what_the_compiler_made(packages: dict[str, Path]) -> None:

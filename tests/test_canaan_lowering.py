@@ -8,11 +8,11 @@ import json
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import test_sophgo_lowering as small
+from exact import exact_session
 from sophgo_tiny import float_graph, pictures, quantised
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.lower.canaan import Lowered, lower
@@ -101,7 +101,7 @@ def test_without_activations_in_integers_it_is_the_float_graph(graph: str) -> No
 
 
 def run(proto: onnx.ModelProto, picture: np.ndarray) -> list[np.ndarray]:
-    session = ort.InferenceSession(proto.SerializeToString())
+    session = exact_session(proto)
     return session.run(None, {session.get_inputs()[0].name: picture})
 
 

@@ -14,7 +14,11 @@ def cells(side: dict) -> list[str]:
     """A side of the proof as the documents' tables write it."""
     cycles = f"{side['expected_cycles'] / 1e6:.2f} M" if "expected_cycles" in side else ""
     f16 = str(side.get("f16_operators", ""))
-    return [f"{side['map50']:.2f}", f"{side['map50_95']:.2f}", f"{side['matched_float']:.1f} %", f16, cycles]
+    losses = (side.get("loss_map50"), side.get("loss_map50_95"))
+    loss = " / ".join(f"{part[0]:.2f}" for part in losses) if losses[0] else ""
+    if loss:
+        loss = f"{loss} [{losses[1][1]:.2f}, {losses[1][2]:.2f}]".replace("-", "−")
+    return [f"{side['map50']:.2f}", f"{side['map50_95']:.2f}", loss, f"{side['matched_float']:.1f} %", f16, cycles]
 
 
 @pytest.mark.parametrize("name", ["rockchip.md", "rockchip.zh-CN.md"])

@@ -17,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 import yoloq_quantize
+from exact import exact_session
 from yoloq_quantize.calibrate import Histogram
 from yoloq_quantize.cli import register
 from yoloq_quantize.errors import QuantizeError
@@ -65,8 +66,7 @@ def quantized(root: Path, calib: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def run(model: Path | onnx.ModelProto, picture: np.ndarray) -> dict[str, np.ndarray]:
-    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
-    session = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    session = exact_session(model)
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(None, {"images_u8": picture[None]}), strict=True))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from PIL import Image
 
+from exact import exact_session
 from yoloq_quantize.params import Params, TensorParams, weight_params
 from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.place import Edge, Placement
@@ -81,9 +81,7 @@ def run(model: ir.Model, picture: np.ndarray, *names: str) -> list[np.ndarray]:
     if names:
         del proto.graph.output[:]
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = exact_session(proto)
     return session.run(None, {"images_u8": picture})
 
 

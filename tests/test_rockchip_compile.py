@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
 import test_sophgo_lowering as small
 from backend_contract import Case, Module, Session, Tensor, refused
+from exact import exact_session
 from sophgo_tiny import float_graph, pictures, quantised
 from vendor_case import both_packages, error, manifest
 from yoloq_quantize import quantize
@@ -42,7 +42,7 @@ def errors(
     proto: onnx.ModelProto, picture: np.ndarray, folder: Path, wanted: onnx.ModelProto | None = None
 ) -> list[float]:
     """Of each raw tensor of `proto` on the simulator, against `wanted` in ONNX Runtime; `proto` itself if none."""
-    session = ort.InferenceSession((wanted or proto).SerializeToString())
+    session = exact_session(wanted or proto)
     names = [output.name for output in session.get_outputs()]
     simulator = simulate(proto.SerializeToString(), TARGET, folder / "log")
     try:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import test_sophgo_lowering as small
+from exact import exact_session
 from sophgo_tiny import float_graph, pictures, quantised
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, HeadOutput
@@ -22,7 +22,7 @@ TARGET = load_target("rk3588")
 
 
 def run(proto: onnx.ModelProto, picture: np.ndarray) -> list[np.ndarray]:
-    session = ort.InferenceSession(proto.SerializeToString())
+    session = exact_session(proto)
     return session.run(None, {session.get_inputs()[0].name: picture})
 
 

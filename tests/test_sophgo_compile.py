@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
 import sophgo
 import test_sophgo_lowering as small
+from exact import exact_session
 from sophgo_tiny import float_graph, pictures, quantised
 from vendor_case import both_packages, error, manifest
 from yoloq_quantize import quantize
@@ -105,7 +105,7 @@ def on_both(proto: onnx.ModelProto, picture: np.ndarray, folder: Path, target: T
     TpuMlir.ready(folder / "log").tool("model_runner", arguments, folder)
     with np.load(folder / "out.npz") as found:
         chip = {output.source: found[output.name] for output in made.outputs}
-    session = ort.InferenceSession(proto.SerializeToString())
+    session = exact_session(proto)
     names = [output.source for output in made.outputs]
     return chip, dict(zip(names, session.run(names, {"images_u8": picture}), strict=True))
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from exact import exact_session
 from yoloq_quantize.calibrate import calibrate
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.head import Head, HeadOutput
@@ -188,11 +188,11 @@ def test_the_float_graph_computes_what_the_quantised_weights_do() -> None:
             real = stored.astype(np.float32) * scale.reshape(-1, 1, 1, 1)
             constants[conv.input[1]].CopyFrom(numpy_helper.from_array(real.astype(np.float32), conv.input[1]))
     picture = np.random.default_rng(3).integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
-    wanted = ort.InferenceSession(plain.SerializeToString()).run(None, {"images_u8": picture})[0]
+    wanted = exact_session(plain).run(None, {"images_u8": picture})[0]
     lowered = ir.to_proto(lower(ir.from_proto(proto), TARGET.place).graph)
     assert lowered.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
     assert not {node.op_type for node in lowered.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
-    found = ort.InferenceSession(lowered.SerializeToString()).run(None, {"images_u8": picture.astype(np.float32)})[0]
+    found = exact_session(lowered).run(None, {"images_u8": picture.astype(np.float32)})[0]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
