@@ -20,7 +20,15 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Run, evaluate, run_model
 from yoloq_quantize.evaluate_cli import register
 from yoloq_quantize.metrics import Detections, measure_accuracy, measure_agreement
-from yoloq_quantize.reference import Candidates, Head, Letterbox, ReferenceDetector, decode, suppress
+from yoloq_quantize.reference import (
+    Candidates,
+    Head,
+    Letterbox,
+    ReferenceDetector,
+    _open_session,
+    decode,
+    suppress,
+)
 
 PICTURES = 10
 KNOWN = (("e2e", 67.83, 44.90), ("dense", 70.76, 46.50))  # mAP50, mAP50-95 of these pictures; all 120: see the README
@@ -201,6 +209,26 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "r.onnx")
     with pytest.raises(QuantizeError, match=r"outputs \[1, 3, 8, 8\]; expected one of"):
         ReferenceDetector(tmp_path / "r.onnx")
+
+
+def test_sums_of_bytes_do_not_saturate(tmp_path: Path) -> None:
+    """8 x 127 x 255 does not fit the 16 bits in which CPUs without VNNI add: as it comes, ONNX Runtime gives 13."""
+    text = """
+        <ir_version: 8, opset_import: ["": 17]>
+        sums (uint8[1,8,4,4] x) => (float[1,4,4,4] y)
+        <float s = {0.01}, uint8 z = {0}, int8 zw = {0}, float one = {1.0}>
+        {
+            a = DequantizeLinear (x, s, z)
+            b = DequantizeLinear (w, s, zw)
+            c = Conv (a, b)
+            d = QuantizeLinear (c, one, z)
+            y = DequantizeLinear (d, one, z)
+        }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full((4, 8, 1, 1), 127, np.int8), "w"))
+    onnx.save(model, tmp_path / "sums.onnx")
+    (found,) = _open_session(tmp_path / "sums.onnx", 1).run(None, {"x": np.full((1, 8, 4, 4), 255, np.uint8)})
+    assert (found == round(8 * 127 * 255 * 0.01**2)).all()
 
 
 # ------------------------------------------------------------------------------------------------ evaluate
