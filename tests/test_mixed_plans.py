@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
+import pytest
 
+from exact import exact_session
 from mixed_subject import make_plan, make_subject
-from yoloq_quantize.mixed.plans import narrowed, part_of, widest
+from yoloq_quantize.mixed.plans import narrowed, part_of, plan_runner, widest
 from yoloq_quantize.place import place
 from yoloq_quantize.scheme import load_target
 from yoloq_quantize.subject import Plan, quantized
@@ -47,3 +51,22 @@ def test_nodes_that_the_plan_keeps_in_float_stay_there(tmp_path: Path) -> None:
     plan = make_plan(subject)
     assert part_of(subject, plan, ("stem", "box_0_b")).weighted == ("stem",)
     assert part_of(subject, plan, ()).edges == {}
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_integers_are_left_to_the_engine_only_where_every_cpu_adds_them_exactly(tmp_path: Path, small: bool) -> None:
+    """`small`: weights are kept small for it, as the target cpu does and no chip."""
+    subject = make_subject(tmp_path, hurt=False)
+    weights = replace(subject.target.weights, pair_sums=small)
+    subject = replace(subject, target=replace(subject.target, weights=weights))
+    plan = make_plan(subject)
+    runner = plan_runner(subject, plan)
+    done = [node.get_rt_info() for node in runner._compiled.get_runtime_model().get_ops()]
+    kinds = {info["runtimePrecision"].astype(str) for info in done if info["layerType"].astype(str) == "Convolution"}
+    assert bool(kinds & {"i8", "u8"}) == small, kinds
+    session = exact_session(ir.to_proto(quantized(subject, plan)))
+    names = [output.name for output in session.get_outputs()]
+    for picture in subject.pictures:
+        found = runner.run(picture)
+        for name, wanted in zip(names, session.run(names, {"images_u8": picture}), strict=True):
+            assert np.sqrt(np.mean((found[name] - wanted) ** 2)) < 0.02 * wanted.std()

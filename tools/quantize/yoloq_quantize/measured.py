@@ -14,9 +14,12 @@ from yoloq_quantize.metrics import measure_accuracy
 from yoloq_quantize.package import PackageContent, write_package
 
 
-def measure_package(content: PackageContent, float_artifact: bytes, data: str | Path, beside: Path) -> dict[str, Any]:
-    """mAP50 and mAP50-95 in points of the float graph and of the package, both run by the library; empty if the data
-    set has no labelled validation pictures. The packages are tried in a folder `beside` that goes away."""
+def measure_package(
+    content: PackageContent, float_artifact: bytes, data: str | Path, beside: Path, engine: str = "auto"
+) -> dict[str, Any]:
+    """mAP50 and mAP50-95 in points of the float graph and of the package, both run by `engine` (evaluate.run_model);
+    empty if the data set has no labelled validation pictures. The packages are tried in a folder `beside` that goes
+    away."""
     dataset = _validation(data)
     if dataset is None:
         return {}
@@ -32,7 +35,7 @@ def measure_package(content: PackageContent, float_artifact: bytes, data: str | 
         for key, trial in (("float", plain), ("package", content)):
             path = Path(folder) / f"{key}.yoloq"
             write_package(path, trial)
-            accuracy = measure_accuracy(dataset, run_model(path, dataset).detections)
+            accuracy = measure_accuracy(dataset, run_model(path, dataset, engine=engine).detections)
             figures[key] = {"map50": round(accuracy.map50, 3), "map50_95": round(accuracy.map50_95, 3)}
     return {"split": "val", "pictures": len(dataset.samples), **figures}
 

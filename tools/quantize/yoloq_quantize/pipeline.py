@@ -125,7 +125,7 @@ def quantize(
     shape = InputSpec(graph.graph.inputs[0].name, width, height, color, align=align)
     content = job.content(source, graph, shape, name, precision, backend_options or {})
     if data is not None and measure:
-        content = replace(content, accuracy=measure_package(_hosted(content), float_artifact, data, out.parent))
+        content = replace(content, accuracy=_measured(content, float_artifact, data, out.parent))
     return job.write(out, content, order, force)
 
 
@@ -156,6 +156,12 @@ def _hosted(content: PackageContent) -> PackageContent:
         return content
     host = load_target(HOST)
     return replace(content, target=host, backend_options=host.backend_options.get(content.precision, {}))
+
+
+def _measured(content: PackageContent, float_artifact: bytes, data: str | Path, beside: Path) -> dict[str, Any]:
+    """By the library where it computes on every CPU what the target computes; else by the reference."""
+    engine = "auto" if content.target.weights.sums_fit else "reference"
+    return measure_package(_hosted(content), float_artifact, data, beside, engine)
 
 
 @dataclass

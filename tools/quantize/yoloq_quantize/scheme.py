@@ -108,6 +108,11 @@ class WeightScheme:
         """Smallest and largest stored integer."""
         return REDUCED_LIMITS if self.reduced_range else WEIGHT_LIMITS[self.dtype]
 
+    @property
+    def sums_fit(self) -> bool:
+        """Whether every CPU adds the products exactly."""
+        return self.reduced_range or self.pair_sums
+
 
 @dataclass(frozen=True)
 class PlaceScheme:

@@ -114,7 +114,7 @@ def _sqnr(one: ir.Model, other: ir.Model, names: Sequence[str], pictures: Pictur
     result = {}
     for start in range(0, len(names), BATCH):
         part = list(names[start : start + BATCH])
-        runners = Runner(one, part), Runner(other, part)
+        runners = Runner(one, part, integers=False), Runner(other, part, integers=False)
         signal, noise = dict.fromkeys(part, 0.0), dict.fromkeys(part, 0.0)
         for picture in pictures:
             wanted, found = (runner.run(picture) for runner in runners)

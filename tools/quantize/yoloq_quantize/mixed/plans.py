@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from yoloq_quantize.params import Params
 from yoloq_quantize.place import Placement, place
+from yoloq_quantize.runner import Runner
 from yoloq_quantize.scheme import PlaceScheme
-from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.subject import Plan, Subject, quantized
 
 
 def widest(scheme: PlaceScheme) -> PlaceScheme:
@@ -29,6 +30,11 @@ def narrowed(subject: Subject, plan: Plan, keep_float: Collection[str]) -> Plan:
             {name: bias for name, bias in plan.params.biases.items() if name in placement.weighted},
         ),
     )
+
+
+def plan_runner(subject: Subject, plan: Plan, outputs: list[str] | None = None) -> Runner:
+    """Runs the plan's QDQ graph as its target computes it. `outputs`: values in place of the graph's own."""
+    return Runner(quantized(subject, plan), outputs, integers=subject.target.weights.sums_fit)
 
 
 def part_of(subject: Subject, plan: Plan, weighted: Collection[str]) -> Placement:

@@ -13,12 +13,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from yoloq_quantize.mixed.objective import Objective, Score
-from yoloq_quantize.mixed.plans import int8_share, narrowed
+from yoloq_quantize.mixed.plans import int8_share, narrowed, plan_runner
 from yoloq_quantize.mixed.prices import Prices
 from yoloq_quantize.mixed.sensitivity import Sensitivity, find_units, measure_sensitivity
 from yoloq_quantize.place import place
-from yoloq_quantize.runner import Runner
-from yoloq_quantize.subject import Plan, Subject, quantized
+from yoloq_quantize.subject import Plan, Subject
 
 MIN_INT8_MACS = 0.95
 TAKE_BACKS = 6  # measurements spent on taking nodes back
@@ -112,7 +111,7 @@ class _Search:
         key = self.prices.free | frozenset(kept)
         if key not in self.steps:
             narrow = narrowed(self.subject, self.plan, key)
-            runner = Runner(quantized(self.subject, narrow))
+            runner = plan_runner(self.subject, narrow)
             self.steps[key] = Step(
                 kept_float=tuple(name for name in self.plan.placement.weighted if name in key),
                 score=self.objective.score(runner.run),

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yoloq_quantize.mixed.objective import Objective
-from yoloq_quantize.mixed.plans import narrowed
+from yoloq_quantize.mixed.plans import narrowed, plan_runner
 from yoloq_quantize.mixed.prices import Prices
 from yoloq_quantize.mixed.sensitivity import find_units, measure_sensitivity
-from yoloq_quantize.runner import Runner
-from yoloq_quantize.subject import Plan, Subject, quantized
+from yoloq_quantize.subject import Plan, Subject
 
 PICTURES = 6  # for the error of each layer
 
@@ -44,7 +43,7 @@ class Purse:
 
 def spend(subject: Subject, plan: Plan, objective: Objective, purse: Purse) -> Spent:
     """The plan with what the purse buys in float."""
-    raw_error = objective.raw(Runner(quantized(subject, plan)).run, len(objective.stream)).error
+    raw_error = objective.raw(plan_runner(subject, plan).run, len(objective.stream)).error
     share = purse.share if raw_error > purse.enough else purse.little
     if not share:
         return Spent(plan, (), 0.0, 0.0, raw_error)
