@@ -39,7 +39,7 @@ def open_yoloq(model: str, picture: np.ndarray, options: dict[str, str]) -> Call
 def open_opencv_onnxruntime(model: str, picture: np.ndarray, options: dict[str, str]) -> Call:
     from yoloq_quantize.reference import ReferenceDetector
 
-    detector = ReferenceDetector(model, score_threshold=0.25, threads=int(options["threads"]))
+    detector = ReferenceDetector(model, score_threshold=0.25, threads=int(options["threads"]), exact=False)
 
     def call() -> None:
         detector.detect(picture)

@@ -143,7 +143,9 @@ def measure_latency(paths: Sequence[Path], dataset: Dataset, progress: bool = Fa
     times: list[list[float]] = [[] for _ in paths]
     with ExitStack() as stack:
         detectors = [
-            stack.enter_context(closing(open_detector(path, score_threshold=AGREEMENT_SCORE, threads=THREADS)))
+            stack.enter_context(
+                closing(open_detector(path, score_threshold=AGREEMENT_SCORE, threads=THREADS, exact=False))
+            )
             for path in paths
         ]
         rounds = [None, *range(LATENCY_REPEATS)]  # the first one warms up

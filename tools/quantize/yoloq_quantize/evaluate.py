@@ -163,8 +163,9 @@ def open_detector(
     score_threshold: float = SCORE_THRESHOLD,
     iou_threshold: float = IOU_THRESHOLD,
     threads: int = 0,
+    exact: bool = True,
 ) -> Detector:
-    """A detector for a package or an ONNX model; close() it. threads: of ONNX Runtime, 0: its own choice."""
+    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, see ReferenceDetector."""
     path = Path(path)
     if not path.exists():
         raise QuantizeError(f"{path}: no such file; give a .yoloq package or a .onnx model")
@@ -179,7 +180,7 @@ def open_detector(
         return ReferenceDetector(path, session=open_simulator(path), **limits)
     if _uses_library(path, engine):
         return LibraryDetector(path, **limits)
-    return ReferenceDetector(path, threads=threads, **limits)
+    return ReferenceDetector(path, threads=threads, exact=exact, **limits)
 
 
 def run_detector(detector: Detector, dataset: Dataset, title: str = "", progress: bool = False) -> Run:

@@ -222,7 +222,8 @@ class Session(Protocol):
 class ReferenceDetector:
     """Runs a `.onnx` or a `.yoloq` folder by ONNX Runtime on the CPU; used like `yoloq.Detector`.
 
-    threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once.
+    threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once. exact: pairs are computed in
+    float32, as ONNX defines them; off for times: as ONNX Runtime comes, whose integers saturate on CPUs without VNNI.
     session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`, or a package's artefact; inputs and
     outputs are named alike. It is closed with the detector, if it can be.
     """
@@ -235,14 +236,15 @@ class ReferenceDetector:
         iou_threshold: float = 0.7,
         max_detections: int = 300,
         threads: int = 0,
+        exact: bool = True,
         session: Session | None = None,
     ) -> None:
         path = Path(path)
         if path.is_dir():
             self._plan = _package_plan(path)
-            self._session = session or _open_session(_onnx_artefact(path, self._plan), threads)
+            self._session = session or _open_session(_onnx_artefact(path, self._plan), threads, exact)
         else:
-            own = _open_session(path, threads)
+            own = _open_session(path, threads, exact)
             self._plan = _onnx_plan(path, own)
             self._session = session or own
         self._score, self._iou, self._limit = score_threshold, iou_threshold, max_detections
@@ -293,15 +295,15 @@ class ReferenceDetector:
         self.close()
 
 
-def _open_session(model: Path, threads: int) -> ort.InferenceSession:
+def _open_session(model: Path, threads: int, exact: bool = True) -> ort.InferenceSession:
     if not model.is_file():
         raise QuantizeError(f"{model}: no such file; give a .yoloq package or a .onnx model")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would steal others' time
-    # Pairs in float32, as ONNX defines them: without VNNI the sums of bytes that it makes of them saturate.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if exact:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types

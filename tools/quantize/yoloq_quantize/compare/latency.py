@@ -91,7 +91,7 @@ def measure_costs(
     with ExitStack() as stack:
         meters = {}
         for candidate in candidates:
-            detector = open_candidate(candidate, source, score_threshold=AGREEMENT_SCORE)
+            detector = open_candidate(candidate, source, score_threshold=AGREEMENT_SCORE, exact=False)
             meters[candidate.key] = _Meter(stack.enter_context(closing(detector)))
         for _ in progress(range(rounds), "latency"):
             for meter in meters.values():
