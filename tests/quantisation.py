@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnxruntime as ort
-
 import yoloq_quantize
 from exact import exact_session
 from families.family import FAMILIES, Family, PlainDetector
@@ -48,14 +46,10 @@ class Contestant:
     facts: dict[str, object]
 
 
-def float_session(model: Path) -> ort.InferenceSession:
-    return exact_session(model)
-
-
 def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contestant]:
     """The peers, then yoloq's recipes; a toolkit that gives up is a result too."""
     pictures = list_images(family.calibration)
-    value = float_session(family.plain)
+    value = exact_session(family.plain)
     names = value.get_inputs()[0].name, value.get_outputs()[0].name
 
     def plain(session: object) -> Run:
@@ -73,11 +67,11 @@ def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contest
     yield Contestant("float", plain(value), 0.0, {})
     yield peer(
         "ONNX Runtime generic", folder / "generic.onnx", lambda out: quantize_generic(family.plain, pictures, out),
-        float_session,
+        exact_session,
     )  # fmt: skip
     yield peer(
         "ONNX Runtime Conv only", folder / "conv.onnx", lambda out: quantize_conv_only(family.plain, pictures, out),
-        float_session,
+        exact_session,
     )  # fmt: skip
     yield peer(
         "NNCF", folder / "nncf.xml", lambda out: quantize_nncf(family.plain, pictures, out, str(peers_python())),

@@ -28,8 +28,8 @@ class Runner:
     """A compiled graph. Not for several threads at once."""
 
     def __init__(self, model: ir.Model, outputs: list[str] | None = None, integers: bool = True) -> None:
-        """`outputs`: values to return instead of the graph's own outputs; inner values are fine. `integers`: pairs are
-        computed as such."""
+        """`outputs`: values to return instead of the graph's own outputs; inner values are fine. `integers`: whether
+        pairs may be computed as such; else weights become float32 numbers."""
         if outputs is not None:
             model = with_outputs(model, outputs)
         config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": thread_count(), "NUM_STREAMS": 1}

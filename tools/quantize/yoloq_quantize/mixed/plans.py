@@ -32,9 +32,9 @@ def narrowed(subject: Subject, plan: Plan, keep_float: Collection[str]) -> Plan:
     )
 
 
-def plan_runner(subject: Subject, plan: Plan, outputs: list[str] | None = None) -> Runner:
-    """Runs the plan's QDQ graph as its target computes it. `outputs`: values in place of the graph's own."""
-    return Runner(quantized(subject, plan), outputs, integers=subject.target.weights.sums_fit)
+def plan_runner(subject: Subject, plan: Plan) -> Runner:
+    """Runs the plan's QDQ graph as its target computes it, on any CPU."""
+    return Runner(quantized(subject, plan), integers=subject.target.weights.sums_fit)
 
 
 def part_of(subject: Subject, plan: Plan, weighted: Collection[str]) -> Placement:

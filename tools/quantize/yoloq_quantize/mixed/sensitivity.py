@@ -16,10 +16,10 @@ import onnx_ir as ir
 
 from yoloq_quantize.mixed.blocks import find_blocks
 from yoloq_quantize.mixed.objective import RAW_PICTURES, Objective
-from yoloq_quantize.mixed.plans import part_of, plan_runner
+from yoloq_quantize.mixed.plans import part_of
 from yoloq_quantize.mixed.switchboard import Switchboard
 from yoloq_quantize.runner import Runner
-from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.subject import Plan, Subject, quantized
 from yoloq_quantize.summary import multiply_adds
 
 SQNR_PICTURES = 2
@@ -123,10 +123,11 @@ def layer_sqnr(subject: Subject, plan: Plan) -> dict[str, float]:
     10 log10 of the sum of the float output's squares over that of the difference. Exact layers have 200."""
     nodes = {node.name: node for node in subject.graph.graph}
     names = {name: nodes[name].outputs[0].name for name in plan.placement.weighted}
+    graph, integers = quantized(subject, plan), subject.target.weights.sums_fit
     found: dict[str, float] = {}
     for chunk in _chunks([nodes[name] for name in names]):
         values = [names[name] for name in chunk]
-        ours, theirs = Runner(subject.graph, values), plan_runner(subject, plan, values)
+        ours, theirs = Runner(subject.graph, values), Runner(graph, values, integers)
         signal, noise = np.zeros(len(values)), np.zeros(len(values))
         for picture in subject.pictures.spread(SQNR_PICTURES):
             a, b = ours.run(picture), theirs.run(picture)
