@@ -76,7 +76,7 @@ def session(library: str, folder: str) -> None:
             pixels = pictures(case, seed)
             found = opened.run(pixels)
             if not same(found, ascend_double.expected(pixels, "float32", range(5, -1, -1))):
-                print("other heads")
+                print("other heads", flush=True)  # the double may end the process at the next run
     double = ctypes.CDLL(str(ascend_double.runtime() / "libascendcl.so"))
     print(f"{double.double_live()} left behind")
 
