@@ -6,7 +6,7 @@ Every range holds 0, which padding and ReLU need exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ STEPS = 24  # clipping candidates on a side
 SMALLEST = 0.25  # of a side's extreme that clipping may leave
 TINY = float(np.finfo(np.float32).tiny)
 
+Candidate = tuple[tuple[float, float], float, int]  # a range, its scale and its zero point
+
 
 def choose_range(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
     """(low, high) by the scheme's method."""
@@ -26,18 +28,23 @@ def choose_range(observed: Range, scheme: ActivationScheme) -> tuple[float, floa
 
 def scale_and_zero(low: float, high: float, scheme: ActivationScheme) -> tuple[float, int]:
     """Float32 scale and zero point that let the scheme's integers cover `low` <= 0 <= `high`."""
+    scales, zeros = scales_and_zeros(np.array([low]), np.array([high]), scheme)
+    return float(scales[0]), int(zeros[0])
+
+
+def scales_and_zeros(lows: np.ndarray, highs: np.ndarray, scheme: ActivationScheme) -> tuple[np.ndarray, np.ndarray]:
+    """The same for many ranges, float64 [n]: scales as float64 of float32 values, zero points as int64."""
     smallest, largest = scheme.limits
     middle = (smallest + largest + 1) // 2
     if scheme.symmetric:
-        scale = max(-low / (middle - smallest), high / (largest - middle))
+        wanted = np.maximum(-lows / (middle - smallest), highs / (largest - middle))
     else:
-        scale = (high - low) / (largest - smallest)
-    scale = float(np.float32(scale))
-    if scale < TINY:
-        scale = 1.0  # a tensor that is always 0
+        wanted = (highs - lows) / (largest - smallest)
+    scales = wanted.astype(np.float32).astype(np.float64)
+    scales[scales < TINY] = 1.0  # a tensor that is always 0
     if scheme.symmetric:
-        return float(fit_scales(np.float32(scale), scheme.scale_form)), middle
-    return scale, int(np.clip(round(smallest - low / scale), smallest, largest))
+        return np.float64(fit_scales(np.float32(scales), scheme.scale_form)), np.full(len(scales), middle)
+    return scales, np.clip(np.rint(smallest - lows / scales), smallest, largest).astype(np.int64)
 
 
 def fit_scales(scales: np.ndarray, form: str) -> np.ndarray:
@@ -89,9 +96,16 @@ def mse(observed: Range, scheme: ActivationScheme) -> tuple[float, float]:
     centres, counts = _used_bins(observed)
     smallest, largest = scheme.limits
     best, least = minmax(observed, scheme), np.inf
-    for bounds, scale, zero in _candidates(observed, scheme):
-        stored = np.clip(np.rint(centres / scale) + zero, smallest, largest)
-        error = float((counts * ((stored - zero) * scale - centres) ** 2).sum())
+    candidates = _candidates(observed, scheme)
+    clipped = _clipping_error(centres, counts, candidates, scheme)
+    real = np.empty_like(centres)
+    for (bounds, scale, zero), lost in zip(candidates, clipped, strict=True):
+        if lost > least * (1 + 1e-6):  # rounding only adds to it
+            continue
+        np.rint(np.divide(centres, scale, out=real), out=real)
+        np.minimum(np.maximum(real, smallest - zero, out=real), largest - zero, out=real)
+        np.subtract(np.multiply(real, scale, out=real), centres, out=real)
+        error = float(np.dot(counts, np.multiply(real, real, out=real)))
         if error < least:
             best, least = bounds, error
     return best
@@ -147,16 +161,31 @@ def _used_bins(observed: Range) -> tuple[np.ndarray, np.ndarray]:
     return ((edges[:-1] + edges[1:]) / 2)[used], observed.histogram[used]
 
 
-def _candidates(observed: Range, scheme: ActivationScheme) -> Iterator[tuple[tuple[float, float], float, int]]:
-    """Ranges from the widest to the narrowest, each side clipped on its own, with scale and zero point; of those with
-    the same, the widest."""
+def _candidates(observed: Range, scheme: ActivationScheme) -> list[Candidate]:
+    """Ranges from the widest to the narrowest, each side clipped on its own; of those with the same scale and zero
+    point, the widest."""
     low, high = minmax(observed, scheme)
     shares = np.linspace(1, SMALLEST, STEPS)
-    seen = set()
-    for low_share in shares if low < 0 else shares[:1]:
-        for high_share in shares if high > 0 else shares[:1]:
-            bounds = low * low_share, high * high_share
-            found = scale_and_zero(*bounds, scheme)
-            if found not in seen:
-                seen.add(found)
-                yield bounds, *found
+    lows, highs = low * (shares if low < 0 else shares[:1]), high * (shares if high > 0 else shares[:1])
+    lows, highs = np.repeat(lows, len(highs)), np.tile(highs, len(lows))
+    scales, zeros = scales_and_zeros(lows, highs, scheme)
+    first: dict[tuple[float, int], tuple[float, float]] = {}
+    for bounds, found in zip(zip(lows, highs, strict=True), zip(scales, zeros, strict=True), strict=True):
+        first.setdefault((float(found[0]), int(found[1])), (float(bounds[0]), float(bounds[1])))
+    return [(bounds, *found) for found, bounds in first.items()]
+
+
+def _clipping_error(
+    centres: np.ndarray, counts: np.ndarray, candidates: Sequence[Candidate], scheme: ActivationScheme
+) -> np.ndarray:
+    """Summed squares of how far values lie outside of what each candidate's integers can say. centres: ascending."""
+    smallest, largest = scheme.limits
+    scales = np.array([scale for _, scale, _ in candidates])
+    zeros = np.array([zero for *_, zero in candidates])
+    total = np.zeros(len(candidates))
+    for ends, sign in (((smallest - zeros) * scales, -1), ((largest - zeros) * scales, 1)):
+        outwards, weights = (centres, counts) if sign > 0 else (-centres[::-1], counts[::-1])
+        sums = [np.append(np.cumsum((weights * outwards**power)[::-1])[::-1], 0.0) for power in range(3)]
+        start, edge = np.searchsorted(outwards, sign * ends), sign * ends
+        total += sums[2][start] - 2 * edge * sums[1][start] + edge**2 * sums[0][start]
+    return total
