@@ -6,7 +6,6 @@
 #include <stdexcept>
 
 #include "log.h"
-#include "nms.h"
 #include "platform.h"
 #include "registry.h"
 #include "status.h"
@@ -39,8 +38,9 @@ bool is_index(const std::string &text) {
 
 } // namespace
 
-Detector::Stream::Stream(const LetterboxRule &rule, size_t candidate_limit, size_t tensor_count, uint32_t batch)
-    : letterboxer(rule), candidates(candidate_limit), tensors(tensor_count) {
+Detector::Stream::Stream(const LetterboxRule &rule, size_t candidate_limit, size_t vote_count, size_t tensor_count,
+                         uint32_t batch)
+    : letterboxer(rule), candidates(candidate_limit), votes(vote_count), tensors(tensor_count) {
     pictures.reserve(batch);
 }
 
@@ -122,9 +122,10 @@ int32_t Detector::set_up(const yq_options &asked) {
     plan.streams = options_.streams;
     plan.hint = options_.hint;
     const size_t candidates = std::max<size_t>(most_candidates, options_.max_detections);
+    const size_t votes = package_.head.box_voting ? options_.max_detections : 0;
     for (uint32_t i = 0; i < options_.streams; ++i)
-        streams_.push_back(
-            std::make_unique<Stream>(package_.letterbox, candidates, package_.outputs.size(), plan.artifact().batch));
+        streams_.push_back(std::make_unique<Stream>(package_.letterbox, candidates, votes, package_.outputs.size(),
+                                                    plan.artifact().batch));
     YQ_TRY(Engine::create(plan, &stats_, &engine_));
     log(YQ_LOG_INFO, "loaded %s for %s on backend %s (%s), %u stream(s), letterbox %s", package_.name.c_str(),
         package_.chip.c_str(), api_->name, api_->sdk_version(), options_.streams, preprocess_isa());
@@ -247,7 +248,8 @@ void Detector::finish(Run &run, uint32_t slot) {
         decoder_->run(stream.tensors.data(), i, run.settings.score_threshold, candidates);
         candidates.finish();
         drop_outside(candidates, picture.box);
-        if (package_.head.nms) nms(candidates, run.settings.iou_threshold, run.settings.max_detections);
+        BoxVotes *const votes = package_.head.box_voting ? stream.votes.data() : nullptr;
+        if (package_.head.nms) nms(candidates, run.settings.iou_threshold, run.settings.max_detections, votes);
         candidates.truncate(run.settings.max_detections);
         write(run, picture, candidates);
         const Clock::time_point ended = Clock::now();

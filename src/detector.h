@@ -8,6 +8,7 @@
 
 #include "decode.h"
 #include "engine.h"
+#include "nms.h"
 #include "package.h"
 #include "preprocess.h"
 #include "stats.h"
@@ -46,9 +47,10 @@ private:
         LetterboxBox box;
     };
     struct Stream { // what a slot works with; made once
-        Stream(const LetterboxRule &rule, size_t candidates, size_t tensors, uint32_t batch);
+        Stream(const LetterboxRule &rule, size_t candidates, size_t votes, size_t tensors, uint32_t batch);
         Letterboxer letterboxer;
         CandidateList candidates;
+        std::vector<BoxVotes> votes; // of box voting; else empty
         std::vector<const void *> tensors;
         std::vector<Picture> pictures; // room for a batch
         Clock::time_point submitted;

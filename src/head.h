@@ -29,6 +29,7 @@ struct HeadSpec {
     int32_t reg_max = 1;
     bool objectness = false;
     bool nms = false;
+    bool box_voting = false; // of nms
     std::vector<int32_t> strides;
     std::vector<std::vector<Anchor>> anchors; // by level
     std::vector<HeadOutput> outputs;

@@ -142,6 +142,8 @@ void read_head(const Field &head, Package *out) {
     spec.reg_max = static_cast<int32_t>(head["reg_max"].integer(1, 64));
     spec.objectness = head["objectness"].boolean();
     spec.nms = head["nms"].boolean();
+    if (head.has("box_voting")) spec.box_voting = head["box_voting"].boolean();
+    if (spec.box_voting && !spec.nms) head["box_voting"].refuse("false where nms is false");
     for (const Field &stride : head["strides"].items(0, 8))
         spec.strides.push_back(static_cast<int32_t>(stride.integer(1, 1024)));
     if (head.has("anchors")) spec.anchors = read_anchors(head["anchors"], spec.strides.size());

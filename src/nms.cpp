@@ -16,21 +16,51 @@ float iou(const Candidate &a, const Candidate &b) {
     return common / all; // at most 1, rounded too: either area is at least common
 }
 
-bool suppressed(const Candidate &candidate, const Candidate *kept, size_t count, float iou_threshold) {
+// The best of the first `count` kept candidates that suppresses this one, and their IoU; `count` if none does.
+size_t suppressor(const Candidate &candidate, const Candidate *kept, size_t count, float iou_threshold, float *common) {
     for (size_t i = 0; i < count; ++i) {
-        if (kept[i].class_id == candidate.class_id && iou(kept[i], candidate) > iou_threshold) return true;
+        if (kept[i].class_id != candidate.class_id) continue;
+        *common = iou(kept[i], candidate);
+        if (*common > iou_threshold) return i;
     }
-    return false;
+    return count;
+}
+
+void vote(BoxVotes &votes, const Candidate &candidate, float common) {
+    const double weight = static_cast<double>(candidate.score) * static_cast<double>(common);
+    const float sides[4] = {candidate.x1, candidate.y1, candidate.x2, candidate.y2};
+    for (size_t side = 0; side < 4; ++side) votes.sides[side] += weight * static_cast<double>(sides[side]);
+    votes.weight += weight;
+}
+
+void elect(Candidate &candidate, const BoxVotes &votes) {
+    candidate.x1 = static_cast<float>(votes.sides[0] / votes.weight);
+    candidate.y1 = static_cast<float>(votes.sides[1] / votes.weight);
+    candidate.x2 = static_cast<float>(votes.sides[2] / votes.weight);
+    candidate.y2 = static_cast<float>(votes.sides[3] / votes.weight);
 }
 
 } // namespace
 
-void nms(CandidateList &list, float iou_threshold, size_t max_detections) {
+void nms(CandidateList &list, float iou_threshold, size_t max_detections, BoxVotes *votes) {
     Candidate *const items = list.data();
     size_t kept = 0;
-    for (size_t i = 0; i < list.size() && kept < max_detections; ++i) {
-        if (!suppressed(items[i], items, kept, iou_threshold)) items[kept++] = items[i];
+    for (size_t i = 0; i < list.size() && (votes || kept < max_detections); ++i) {
+        float common = 0;
+        const size_t by = suppressor(items[i], items, kept, iou_threshold, &common);
+        if (by < kept) {
+            if (votes) vote(votes[by], items[i], common);
+        } else if (kept < max_detections) {
+            items[kept] = items[i];
+            if (votes) {
+                votes[kept] = {};
+                vote(votes[kept], items[kept], 1);
+            }
+            ++kept;
+        }
     }
+    // Only now: what is suppressed must not depend on votes.
+    for (size_t i = 0; votes && i < kept; ++i) elect(items[i], votes[i]);
     list.truncate(kept);
 }
 

@@ -74,7 +74,9 @@ def collect(library: ctypes.CDLL, candidates: np.ndarray, limit: int) -> tuple[n
     return None if count < 0 else (out[:count].copy(), floor.value)
 
 
-def nms(library: ctypes.CDLL, candidates: np.ndarray, iou_threshold: float, max_detections: int) -> np.ndarray:
+def nms(
+    library: ctypes.CDLL, candidates: np.ndarray, iou_threshold: float, max_detections: int, box_voting: bool = False
+) -> np.ndarray:
     """Sorts and suppresses: the candidates kept."""
     out = np.zeros(len(candidates), CANDIDATE)
     function = library.yqt_nms
@@ -84,6 +86,7 @@ def nms(library: ctypes.CDLL, candidates: np.ndarray, iou_threshold: float, max_
         ctypes.c_uint64(len(candidates)),
         ctypes.c_float(iou_threshold),
         ctypes.c_uint64(max_detections),
+        ctypes.c_int32(box_voting),
         ctypes.c_void_p(out.ctypes.data),
     )
     return out[:count].copy()

@@ -2,7 +2,8 @@
 """The proof `quantisation`: real models of several families, every toolkit on the same pictures by the same rule.
 
 Pictures and labels are rendered, so that the truth is exact; calibration and validation pictures have seeds of their
-own. The peers get the float model as they know it (family.py: `plain`), yoloq gets it as it was shipped. Losses have
+own. The peers get the float model as they know it (family.py: `plain`), yoloq gets it as it was shipped. Where a head
+has NMS, all have box voting: what is compared is quantisation; one row more says what the float model has without. Losses have
 the 95 % interval of a paired bootstrap over the pictures.
 
     python3 build.py prove quantisation-NAME      NAME: a family of families/family.py; a quarter of an hour to an hour
@@ -33,6 +34,7 @@ LEAST_FLOAT = 30.0  # points of mAP50 by which the float model shows that pictur
 MOST_FLOAT = 0.1  # points of mAP50-95 between the exported model and yoloq's float32 package
 MOST_LOSS = {"fast": 1.0, "default": 0.2, "best": 0.1}  # points of mAP50 and of mAP50-95
 RECIPES = tuple(name for name in recipe_names() if name in MOST_LOSS)
+PLAIN_NMS = "float, plain NMS"  # as other tools decode it; all others of a head with NMS have box voting
 LEAST_INT8 = 0.95  # of the multiply-adds, default recipe
 
 
@@ -52,8 +54,8 @@ def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contest
     value = exact_session(family.plain)
     names = value.get_inputs()[0].name, value.get_outputs()[0].name
 
-    def plain(session: object) -> Run:
-        return run_detector(PlainDetector(family, session, *names, data.class_names), data)
+    def plain(session: object, box_voting: bool = True) -> Run:
+        return run_detector(PlainDetector(family, session, *names, data.class_names, box_voting), data)
 
     def peer(name: str, made: Path, make: object, opened: object) -> Contestant:
         start = time.perf_counter()
@@ -65,6 +67,8 @@ def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contest
         return Contestant(name, plain(opened(made)), seconds, {})
 
     yield Contestant("float", plain(value), 0.0, {})
+    if family.head.nms:
+        yield Contestant(PLAIN_NMS, plain(value, box_voting=False), 0.0, {})
     yield peer(
         "ONNX Runtime generic", folder / "generic.onnx", lambda out: quantize_generic(family.plain, pictures, out),
         exact_session,

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import native_decode
 import reference_decode
+from conftest import dummy_manifest
+from native_abi import Detector
 from reference_decode import CANDIDATE
 
 
@@ -103,6 +107,47 @@ def test_threshold_one_keeps_all(library: ctypes.CDLL, seed: int) -> None:
     nudged = copies["x2"].copy()
     copies["x2"] = np.where(rng.random(400) < 0.5, nudged, np.nextafter(nudged, np.float32(1e9)))
     assert len(native_decode.nms(library, copies, 1.0, 10000)) == 400
+
+
+@pytest.mark.parametrize("iou", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("limit", [3, 40, 10000])
+def test_voting_moves_boxes_as_the_plain_reference_does(library: ctypes.CDLL, iou: float, limit: int) -> None:
+    for seed in range(3):
+        candidates = random_candidates(seed, 300, 2)
+        plain = native_decode.nms(library, candidates, iou, limit)
+        voted = native_decode.nms(library, candidates, iou, limit, box_voting=True)
+        assert voted[["score", "class_id", "position"]].tolist() == plain[["score", "class_id", "position"]].tolist()
+        boxes = np.stack([voted[name] for name in ("x1", "y1", "x2", "y2")], 1)
+        np.testing.assert_allclose(boxes, reference_decode.voted_boxes(candidates, iou, limit), atol=1e-3)
+        assert (voted["x1"] != plain["x1"]).any() or limit == 3 or iou == 0.7
+
+
+def test_votes_weigh_by_score_and_overlap(library: ctypes.CDLL) -> None:
+    pair = np.array([box(0, 0, 10, 10, 0.8), box(0, 0, 10, 8, 0.4), box(0, 0, 10, 8, 0.7, 1)], CANDIDATE)
+    kept = native_decode.nms(library, pair, 0.7, 10, box_voting=True)
+    assert kept["y2"][0] == pytest.approx((0.8 * 10 + 0.4 * 0.8 * 8) / (0.8 + 0.4 * 0.8))
+    assert (kept["y2"][1], kept["score"].tolist()) == (8, pytest.approx([0.8, 0.7]))  # another class has no say
+
+
+def test_without_rivals_voting_changes_no_bit(library: ctypes.CDLL) -> None:
+    candidates = random_candidates(7, 200, 1)
+    assert native_decode.nms(library, candidates, 1.0, 300, box_voting=True).tobytes() == (
+        native_decode.nms(library, candidates, 1.0, 300).tobytes()
+    )
+    huge = np.array([box(-3e38, -3e38, 3e38, 3e38, 0.3), box(5, 5, 5, 8, 0.2, 0, 1)], CANDIDATE)
+    assert native_decode.nms(library, huge, 0.5, 9, box_voting=True).tobytes() == huge.tobytes()
+
+
+def test_a_package_asks_for_votes(make_dummy_package: Callable[..., Path]) -> None:
+    head = dummy_manifest("v", ["bolt", "nut", "washer"], 320, {}, nms=True)["head"]
+    picture = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+    plain, voted = (
+        Detector(make_dummy_package(head={**head, "box_voting": voting})).infer(picture, iou_threshold=0.3).detections
+        for voting in (False, True)
+    )
+    assert len(plain) > 30
+    assert voted[["score", "class_id"]].tolist() == plain[["score", "class_id"]].tolist()
+    assert (voted["x1"] != plain["x1"]).mean() > 0.1
 
 
 def test_empty(library: ctypes.CDLL) -> None:

@@ -130,6 +130,8 @@ EDITS = {
     "box form": (put("head.box", "polar"), "ltrb, anchor"),
     "reg_max": (put("head.reg_max", 0), "reg_max"),
     "objectness": (put("head.objectness", 1), "true or false"),
+    "voting": (put("head.box_voting", "yes"), "head.box_voting must be true or false"),
+    "voting without NMS": (lambda m: m["head"].update(nms=False, box_voting=True), "false where nms is false"),
     "strides": (put("head.strides", [8, 16, 31]), "stride"),
     "head tensor": (put("head.outputs.0.tensor", "nobody"), "head.outputs[0].tensor"),
     "head role": (put("head.outputs.0.role", "mask"), "role"),

@@ -79,6 +79,7 @@ def test_manifest_says_what_the_document_says(tmp_path: Path, content: PackageCo
         "reg_max": 1,
         "objectness": False,
         "nms": True,
+        "box_voting": False,
         "strides": [8],
         "anchors": None,
         "outputs": [{"tensor": "box_0", "role": "box", "level": 0}, {"tensor": "score_0", "role": "score", "level": 0}],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from families import characters, fasteners, screens
 from families.layout import Render, write_split, write_yaml
 from families.peers import CACHE, ROOT, export, fetch, run_peer
 from yoloq_quantize.metrics import MAX_DETECTIONS, Detections
-from yoloq_quantize.reference import Candidates, Head, Letterbox, Session, decode, suppress
+from yoloq_quantize.reference import Head, Letterbox, Session, decode, keep
 
 CALIBRATION, VALIDATION = 64, 1_000  # pictures
 CALIBRATION_SEED, VALIDATION_SEED = 300_000, 500_000  # 700,000 and on: what molecules.STYLE was fitted on
@@ -44,12 +44,22 @@ class Family:
 
 
 class PlainDetector:
-    """Runs a family's `plain`, or what a toolkit made of it, with OpenCV's letterbox and the NumPy decoder."""
+    """Runs a family's `plain`, or what a toolkit made of it, with OpenCV's letterbox and the NumPy decoder.
+    box_voting: where the head has NMS, as our packages have it."""
 
     engine_ms = 0.0
 
-    def __init__(self, family: Family, session: Session, input_name: str, output: str, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        family: Family,
+        session: Session,
+        input_name: str,
+        output: str,
+        names: Sequence[str],
+        box_voting: bool = True,
+    ) -> None:
         self._family, self._session, self._names = family, session, (input_name, output)
+        self._head = replace(family.head, box_voting=box_voting)
         self.class_names: tuple[str, ...] | None = tuple(names)
 
     def detect(self, image: np.ndarray) -> Detections:
@@ -57,9 +67,9 @@ class PlainDetector:
         box = Letterbox.fit(picture, size)
         planes = box.apply(image, size)[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
         raw = self._session.run([self._names[1]], {self._names[0]: np.ascontiguousarray(planes)})[0]
-        head = self._family.head
+        head = self._head
         found = decode(head, [self._family.finish(raw)], len(self.class_names), size, 0.001)
-        found: Candidates = suppress(found, 0.7, MAX_DETECTIONS) if head.nms else found.take(np.s_[:MAX_DETECTIONS])
+        found = keep(head, found, 0.7, MAX_DETECTIONS)
         return Detections(box.undo(found.boxes, picture), found.scores, found.class_ids)
 
     def close(self) -> None:

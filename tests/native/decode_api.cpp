@@ -142,10 +142,11 @@ YQT_API int64_t yqt_collect(const Candidate *in, uint64_t count, uint64_t limit,
 
 // Sorts `count` candidates, suppresses, and writes those kept to `out` (room for `count`). Returns how many.
 YQT_API int64_t yqt_nms(const Candidate *in, uint64_t count, float iou_threshold, uint64_t max_detections,
-                        Candidate *out) {
+                        int32_t box_voting, Candidate *out) {
     CandidateList list(std::max<uint64_t>(count, 1));
     for (uint64_t i = 0; i < count; ++i) list.add(in[i]);
     list.finish();
-    yq::nms(list, iou_threshold, max_detections);
+    std::vector<yq::BoxVotes> votes(box_voting ? max_detections : 0);
+    yq::nms(list, iou_threshold, max_detections, box_voting ? votes.data() : nullptr);
     return copy_out(list, out, count);
 }

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from yoloq_quantize.dataset import Dataset, Sample, load_dataset, load_pictures
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.metrics import MAX_DETECTIONS, Accuracy, Agreement, Detections, measure_accuracy, measure_agreement
-from yoloq_quantize.reference import ReferenceDetector
+from yoloq_quantize.reference import ReferenceDetector, package_head
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7
@@ -132,7 +132,7 @@ def evaluate(
     run = run_model(path, dataset, engine=engine, progress=progress)
     agreement = None
     if reference is not None:
-        other = run_model(reference, dataset, progress=progress)
+        other = run_model(reference, dataset, progress=progress, box_voting=_box_voting(path, reference))
         agreement = measure_agreement(run.detections, other.detections)
     return Evaluation(
         model=str(path),
@@ -147,9 +147,21 @@ def evaluate(
     )
 
 
-def run_model(path: Path | str, dataset: Dataset, *, engine: str = "auto", progress: bool = False) -> Run:
+def _box_voting(path: Path, reference: Path | str) -> bool | None:
+    """What an ONNX beside a package has to do so that both have the same; a package does what it says."""
+    return None if Path(reference).is_dir() or not path.is_dir() else package_head(path).box_voting
+
+
+def run_model(
+    path: Path | str,
+    dataset: Dataset,
+    *,
+    engine: str = "auto",
+    progress: bool = False,
+    box_voting: bool | None = None,
+) -> Run:
     """Opens a model as accuracy is measured everywhere, and runs it over a data set."""
-    detector = open_detector(path, engine=engine)
+    detector = open_detector(path, engine=engine, box_voting=box_voting)
     try:
         return run_detector(detector, dataset, Path(path).name, progress)
     finally:
@@ -164,8 +176,10 @@ def open_detector(
     iou_threshold: float = IOU_THRESHOLD,
     threads: int = 0,
     exact: bool = True,
+    box_voting: bool | None = None,
 ) -> Detector:
-    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, see ReferenceDetector."""
+    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, box_voting: of the
+    reference; see ReferenceDetector."""
     path = Path(path)
     if not path.exists():
         raise QuantizeError(f"{path}: no such file; give a .yoloq package or a .onnx model")
@@ -180,7 +194,7 @@ def open_detector(
         return ReferenceDetector(path, session=open_simulator(path), **limits)
     if _uses_library(path, engine):
         return LibraryDetector(path, **limits)
-    return ReferenceDetector(path, threads=threads, exact=exact, **limits)
+    return ReferenceDetector(path, threads=threads, exact=exact, box_voting=box_voting, **limits)
 
 
 def run_detector(detector: Detector, dataset: Dataset, title: str = "", progress: bool = False) -> Run:

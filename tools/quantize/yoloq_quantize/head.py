@@ -60,6 +60,7 @@ class Head:
     outputs: tuple[HeadOutput, ...]
     classes: int
     family: str
+    box_voting: bool = False  # of nms; the user's choice, no fact of the graph
 
 
 def find_head(model: ir.Model, classes: int | None = None) -> Head:

@@ -87,6 +87,7 @@ def quantize(
     color: str = "RGB",
     input_scale: float = 1 / 255,
     align: str = "center",
+    box_voting: bool = True,
     name: str | None = None,
     backend_options: dict[str, str] | None = None,
     compiled: bool = True,
@@ -104,8 +105,9 @@ def quantize(
     models are measured on its validation pictures, if any, unless `measure` is False. head: "auto", or how a decoded
     output is read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels, if the model leaves it
     open. color, input_scale, align: of its training; a byte times the scale is its input; "center" or "topleft": where
-    the letterbox puts the picture. backend_options: over the target's own. compiled: False gives what a chip's compiler
-    would get. order: for compilers with choices; one that is not here leaves a kit. progress: wraps iterations."""
+    the letterbox puts the picture. box_voting: of heads with NMS, see docs/package-format.md. backend_options: over the
+    target's own. compiled: False gives what a chip's compiler would get. order: for compilers with choices; one that is
+    not here leaves a kit. progress: wraps iterations."""
     out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
     steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
     _check_options(precision, color, align, input_scale)
@@ -115,6 +117,7 @@ def quantize(
     source = load_model(model)
     classes = source.classes if data is None else class_names(data)
     found, graph = float_graph(source, size, head, classes, input_scale)
+    found = replace(found, box_voting=box_voting and found.nms)
     graph = _in_opsets(graph, chip, steps)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     subject = Subject(graph, found, chip, PictureStream(files, width, height, color, align), progress or _silent)

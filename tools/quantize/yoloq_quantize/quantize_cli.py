@@ -103,6 +103,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="where the letterbox puts the picture, as the model was trained (YOLOX: topleft)",
     )
     parser.add_argument(
+        "--no-box-voting",
+        dest="box_voting",
+        action="store_false",
+        help="plain NMS: a kept box stays as it is, instead of the mean of its own and of those that it suppresses",
+    )
+    parser.add_argument(
         "--input-scale",
         type=scale,
         default=1 / 255,
@@ -141,6 +147,7 @@ def _run_quantize(args: argparse.Namespace) -> int:
         color=args.color,
         input_scale=args.input_scale,
         align=args.align,
+        box_voting=args.box_voting,
         name=args.name,
         backend_options=dict(args.backend_option),
         compiled=not args.not_compiled,

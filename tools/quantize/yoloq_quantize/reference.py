@@ -11,7 +11,7 @@ import ast
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,6 +74,7 @@ class Head:
     objectness: bool = False
     strides: tuple[int, ...] = ()
     anchors: tuple[Any, ...] = ()  # by level, float (anchors, 2), pixels
+    box_voting: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,18 +184,30 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x.astype(np.float64)))  # never overflows
 
 
-def suppress(found: Candidates, iou_threshold: float, limit: int) -> Candidates:
-    """Greedy class-aware NMS over sorted candidates: drops what overlaps a better kept one by IoU > iou_threshold."""
+def suppress(found: Candidates, iou_threshold: float, limit: int, box_voting: bool = False) -> Candidates:
+    """Greedy class-aware NMS over sorted candidates: drops what overlaps a better kept one by IoU > iou_threshold.
+    With box_voting a kept box becomes the mean of its own and of the boxes that it drops, by score * IoU."""
     kept: list[int] = []
+    boxes = found.boxes.copy()
     for class_id in np.unique(found.class_ids):
         left = np.nonzero(found.class_ids == class_id)[0]
         for _ in range(limit):
             if not len(left):
                 break
             kept.append(int(left[0]))
-            overlap = box_iou(found.boxes[left[:1]], found.boxes[left[1:]])[0]
-            left = left[1:][overlap <= iou_threshold]
-    return found.take(np.array(sorted(kept), np.int64)[:limit])
+            overlap = box_iou(found.boxes[left[:1]], found.boxes[left])[0]
+            overlap[0] = 1  # itself, of whatever area
+            same = overlap > iou_threshold
+            if box_voting and same.sum() > 1:
+                weights = found.scores[left[same]].astype(np.float64) * overlap[same]
+                boxes[left[0]] = weights @ found.boxes[left[same]] / weights.sum()
+            left = left[1:][~same[1:]]
+    return replace(found, boxes=boxes).take(np.array(sorted(kept), np.int64)[:limit])
+
+
+def keep(head: Head, found: Candidates, iou_threshold: float, limit: int) -> Candidates:
+    """Of sorted candidates the results, as the head wants them."""
+    return suppress(found, iou_threshold, limit, head.box_voting) if head.nms else found.take(np.s_[:limit])
 
 
 @dataclass(frozen=True)
@@ -224,6 +237,7 @@ class ReferenceDetector:
 
     threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once. exact: pairs are computed in
     float32, as ONNX defines them; off for times: as ONNX Runtime comes, whose integers saturate on CPUs without VNNI.
+    box_voting: where the head has NMS; None: as a package says, and none for a `.onnx`.
     session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`, or a package's artefact; inputs and
     outputs are named alike. It is closed with the detector, if it can be.
     """
@@ -237,6 +251,7 @@ class ReferenceDetector:
         max_detections: int = 300,
         threads: int = 0,
         exact: bool = True,
+        box_voting: bool | None = None,
         session: Session | None = None,
     ) -> None:
         path = Path(path)
@@ -247,6 +262,8 @@ class ReferenceDetector:
             own = _open_session(path, threads, exact)
             self._plan = _onnx_plan(path, own)
             self._session = session or own
+        if box_voting is not None:
+            self._plan = replace(self._plan, head=replace(self._plan.head, box_voting=box_voting))
         self._score, self._iou, self._limit = score_threshold, iou_threshold, max_detections
         self.engine_ms = 0.0  # of the last detect(), without letterbox and decoder
         self.class_names = self._plan.class_names
@@ -269,7 +286,7 @@ class ReferenceDetector:
             for tensor, scale in zip(raw, plan.scales, strict=True)
         ]
         found = decode(plan.head, real, self._class_count(real[0]), plan.size, self._score)
-        found = suppress(found, self._iou, self._limit) if plan.head.nms else found.take(np.s_[: self._limit])
+        found = keep(plan.head, found, self._iou, self._limit)
         return Detections(box.undo(found.boxes, picture), found.scores, found.class_ids)
 
     def _tensor(self, boxed: np.ndarray) -> np.ndarray:
@@ -374,6 +391,7 @@ def _package_plan(package: Path) -> _Plan:
                 objectness=head.get("objectness", False),
                 strides=tuple(head.get("strides") or ()),
                 anchors=tuple(head.get("anchors") or ()),
+                box_voting=head.get("box_voting", False),
             ),
             class_names=tuple(manifest["classes"]),
             tensors=tuple(output["name"] for output in picked),
@@ -388,6 +406,11 @@ def _package_plan(package: Path) -> _Plan:
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise QuantizeError(f"{package}: manifest.json does not follow docs/package-format.md: {error!r}") from None
     return plan
+
+
+def package_head(package: Path) -> Head:
+    """The head that a package's manifest describes."""
+    return _package_plan(package).head
 
 
 def _onnx_artefact(package: Path, plan: _Plan) -> Path:

@@ -117,10 +117,11 @@ def read_manifest(package: Path) -> dict[str, Any]:
 
 
 def open_candidate(candidate: Candidate, source: Path | None, **limits: Any) -> Detector:
-    """A detector of the candidate; close() it. `source`: the float ONNX, which tells how a peer's outputs are read."""
+    """A detector of the candidate; close() it. `source`: the float ONNX, which tells how a peer's outputs are read.
+    Where a head needs NMS all have box voting, as our packages: what is compared is quantisation."""
     if candidate.path.suffix == ".xml":
         from yoloq_quantize.peers.nncf_peer import OpenVinoSession
 
         session = OpenVinoSession(candidate.path, limits.get("threads", 0))
-        return ReferenceDetector(source, session=session, max_detections=300, **limits)
-    return open_detector(candidate.path, **limits)
+        return ReferenceDetector(source, session=session, max_detections=300, box_voting=True, **limits)
+    return open_detector(candidate.path, box_voting=None if candidate.path.is_dir() else True, **limits)

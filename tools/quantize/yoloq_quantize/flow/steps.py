@@ -23,7 +23,7 @@ from yoloq_quantize.report import write_json
 
 STEPS = ("reference", "quantize", "evaluate", "compile", "package")  # whose results are kept
 PACKAGE, FIGURES, SUMMARY = "package.yoloq", "figures.json", "summary.json"
-_ABOUT_THE_MODEL = ("data", "head", "size", "color", "input_scale", "align", "name")
+_ABOUT_THE_MODEL = ("data", "head", "size", "color", "input_scale", "align", "box_voting", "name")
 _REFERENCE_TARGET = "cpu"  # float32 is measured on the host, whatever chip the package is for
 _NAMES = {"map50": "mAP50", "map50_95": "mAP50-95"}
 

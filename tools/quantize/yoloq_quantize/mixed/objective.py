@@ -23,7 +23,7 @@ from yoloq_quantize.head import Head
 from yoloq_quantize.metrics import MAX_DETECTIONS, Detections, match_pairs, measure_accuracy
 from yoloq_quantize.mixed.belief import SPREAD, Belief
 from yoloq_quantize.reference import Head as DecodeHead
-from yoloq_quantize.reference import decode, decode_cells, suppress
+from yoloq_quantize.reference import decode, decode_cells, keep
 from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Subject
 
@@ -133,7 +133,7 @@ class Objective:
     def _detect(self, tensors: list[np.ndarray]) -> Detections:
         """In input pixels."""
         found = decode(self.head, tensors, self._classes, self.subject.size, SCORE_THRESHOLD)
-        found = suppress(found, IOU_THRESHOLD, MAX_DETECTIONS) if self.head.nms else found.take(np.s_[:MAX_DETECTIONS])
+        found = keep(self.head, found, IOU_THRESHOLD, MAX_DETECTIONS)
         return Detections(found.boxes, found.scores, found.class_ids)
 
     def _in_input(self, sample: Sample) -> Sample:
@@ -201,6 +201,7 @@ def decode_head(head: Head) -> DecodeHead:
         objectness=head.objectness,
         strides=head.strides,
         anchors=head.anchors or (),
+        box_voting=head.box_voting,
     )
 
 
