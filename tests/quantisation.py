@@ -3,8 +3,8 @@
 
 Pictures and labels are rendered, so that the truth is exact; calibration and validation pictures have seeds of their
 own. The peers get the float model as they know it (family.py: `plain`), yoloq gets it as it was shipped. Where a head
-has NMS, all have box voting: what is compared is quantisation; one row more says what the float model has without. Losses have
-the 95 % interval of a paired bootstrap over the pictures.
+has NMS, all have box voting: what is compared is quantisation; one row more says what the float model has without.
+Losses have the 95 % interval of a paired bootstrap over the pictures.
 
     python3 build.py prove quantisation-NAME      NAME: a family of families/family.py; a quarter of an hour to an hour
 """
