@@ -89,7 +89,7 @@ def test_openvino_models_are_read_like_their_source(root: Path, tmp_path: Path, 
     image = read_image(sorted((root / "datasets/fasteners/images/val").iterdir())[0])
     ours, theirs = (
         open_candidate(candidate, source, score_threshold=0.25),
-        ReferenceDetector(source, score_threshold=0.25),
+        ReferenceDetector(source, score_threshold=0.25, box_voting=True),
     )
     found, expected = ours.detect(image), theirs.detect(image)
     assert len(expected) > 3 and ours.engine_ms > 0

@@ -12,10 +12,10 @@ float convolution makes into the integers that are stored; `picture`, of reading
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.errors import QuantizeError
@@ -69,14 +69,14 @@ class CostModel:
 
     def time(self, placement: Placement) -> float:
         """Nanoseconds of everything that depends on the placement."""
-        total = sum(features.time(self.rates) for features in self.features(placement).values())
-        return (
-            total + self.rates["convert"]["element"] * sum(self.converted(placement).values()) + self._edges(placement)
-        )
+        paired, passed = stored_values(self._graph, placement)
+        weighted = set(placement.weighted)
+        total = sum(self._node(node, paired | passed, weighted).time(self.rates) for node in self._nodes)
+        converted = self._converted(placement, paired, passed)
+        return total + self.rates["convert"]["element"] * sum(converted.values()) + self._edges(placement, paired)
 
-    def _edges(self, placement: Placement) -> float:
+    def _edges(self, placement: Placement, paired: set[ir.Value]) -> float:
         """Of float convolutions: what makes integers of their results, and of the picture what they read."""
-        paired, _ = stored_values(self._graph, placement)
         convolutions = [node for node in self._nodes if node.op_type == "Conv" and node.name not in placement.weighted]
         back = sum(elements(_behind(node)[0]) for node in convolutions if _behind(node)[0] in paired)
         read = sum(elements(node.inputs[0]) for node in convolutions if is_quantised_input(node.inputs[0]))
@@ -91,7 +91,9 @@ class CostModel:
 
     def converted(self, placement: Placement) -> dict[str, int]:
         """Elements of each value that takes a conversion of its own: an integer that something reads in float."""
-        paired, passed = stored_values(self._graph, placement)
+        return self._converted(placement, *stored_values(self._graph, placement))
+
+    def _converted(self, placement: Placement, paired: set[ir.Value], passed: set[ir.Value]) -> dict[str, int]:
         quantised = {(edge.node, edge.index) for edges in placement.edges.values() for edge in edges}
         weighted = set(placement.weighted)
         found = {}
@@ -135,7 +137,7 @@ def _multiply_adds(node: ir.Node, narrow: bool, blocks: Sequence[int]) -> int:
     pixels = elements(node.outputs[0]) // channels
     into, out, depthwise = blocks
     whole = _up(channels, depthwise) if narrow else _up(reads, into) * _up(channels, out)
-    return pixels * int(np.prod(kernel)) * whole
+    return pixels * math.prod(kernel) * whole
 
 
 def _up(count: int, block: int) -> int:
@@ -143,7 +145,7 @@ def _up(count: int, block: int) -> int:
 
 
 def elements(value: ir.Value) -> int:
-    return int(np.prod([int(side) for side in value.shape]))
+    return math.prod(int(side) for side in value.shape)
 
 
 def _behind(node: ir.Node) -> tuple[ir.Value, bool]:
