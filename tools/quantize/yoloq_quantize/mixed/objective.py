@@ -61,6 +61,12 @@ class Raw:
     box: float
     score: float
 
+    @staticmethod
+    def of(sums: np.ndarray) -> Raw:
+        """From sums over pictures: weighted squares of both changes, and weights."""
+        weight = max(sums[2], np.finfo(np.float64).tiny)
+        return Raw(float(sums[0] / weight), float(sums[1] / weight))
+
     @property
     def error(self) -> float:
         """Both against the variance that a trained model's answers have anyway."""
@@ -116,12 +122,16 @@ class Objective:
 
     def raw(self, run: Run, pictures: int = RAW_PICTURES) -> Raw:
         """The raw head's error on `pictures` pictures, spread evenly; 0 for FP32 itself."""
+        return Raw.of(sum(self.raw_sums(place, run(self.stream[place])) for place in self.places(pictures)))
+
+    def places(self, pictures: int) -> list[int]:
+        """Which of the stream's pictures a raw error reads: so many, spread evenly."""
         count = min(pictures, len(self.stream))
-        sums = np.zeros(3)
-        for index in (i * len(self.stream) // count for i in range(count)):
-            sums += self._cells_error(self._tensors[index], self._ordered(run(self.stream[index])))
-        weight = max(sums[2], np.finfo(np.float64).tiny)
-        return Raw(float(sums[0] / weight), float(sums[1] / weight))
+        return [i * len(self.stream) // count for i in range(count)]
+
+    def raw_sums(self, place: int, outputs: dict[str, np.ndarray]) -> np.ndarray:
+        """What a picture adds to `Raw.of`."""
+        return self._cells_error(self._tensors[place], self._ordered(outputs))
 
     @property
     def _classes(self) -> int:

@@ -7,7 +7,7 @@ much as the model's answers vary anyway. Nothing is compiled but one switchboard
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.mixed.blocks import find_blocks
-from yoloq_quantize.mixed.objective import RAW_PICTURES, Objective
+from yoloq_quantize.mixed.objective import RAW_PICTURES, Objective, Raw
 from yoloq_quantize.mixed.plans import part_of
 from yoloq_quantize.mixed.switchboard import Switchboard
 from yoloq_quantize.runner import Runner
@@ -96,26 +96,39 @@ def measure_sensitivity(
     ratios = layer_sqnr(subject, plan) if sqnr else {}
     macs = multiply_adds(subject.graph)
     total = max(1, sum(macs.values()))
-    everything = board.state(plan.placement)
-
-    def error(state: np.ndarray) -> float:
-        return objective.raw(lambda picture: board.run(picture, state), pictures).error
-
-    whole = error(everything)
+    units = tuple(units or find_units(subject, plan))
+    states = [board.state(plan.placement), *(_only(board, subject, plan, unit) for unit in units)]
+    gaining = [unit for unit in units if gains and unit.kind != "scale"]
+    for unit in gaining:
+        rest = set(plan.placement.weighted) - set(unit.nodes)
+        states.append(board.state(part_of(subject, plan, rest)))
+    whole, *errors = _errors(board, objective, states, pictures)
+    without = dict(zip(gaining, errors[len(units) :], strict=True))
     rows = []
-    for unit in subject.progress(tuple(units or find_units(subject, plan)), "sensitivity"):
-        gain = None
-        if unit.kind == "scale":
-            wanted = [edge for value in unit.nodes for edge in plan.placement.edges[value]]
-            only = error(board.only(wanted))
-        else:
-            only = error(board.state(part_of(subject, plan, unit.nodes)))
-            if gains:
-                rest = set(plan.placement.weighted) - set(unit.nodes)
-                gain = whole - error(board.state(part_of(subject, plan, rest)))
+    for unit, only in zip(units, errors, strict=False):
+        gain = whole - without[unit] if unit in without else None
         share = sum(macs.get(name, 0) for name in unit.nodes) / total
         rows.append(Row(unit, only, gain, share, ratios.get(unit.name) if unit.kind == "layer" else None))
     return Sensitivity(tuple(rows), whole, min(pictures, len(objective.stream)))
+
+
+def _only(board: Switchboard, subject: Subject, plan: Plan, unit: Unit) -> np.ndarray:
+    """The state with this unit alone in INT8."""
+    if unit.kind == "scale":
+        return board.only(edge for value in unit.nodes for edge in plan.placement.edges[value])
+    return board.state(part_of(subject, plan, unit.nodes))
+
+
+def _errors(board: Switchboard, objective: Objective, states: Sequence[np.ndarray], pictures: int) -> list[float]:
+    """The raw head's error in each state."""
+    sums, nothing = np.zeros((len(states), 3)), np.zeros_like(states[0])
+    places = objective.places(pictures)
+    for tail, members in board.tails(states):
+        for place in objective.subject.progress(places, f"sensitivity, {len(members)} of {len(states)}"):
+            tail.enter(objective.stream[place], nothing)
+            for index in members:
+                sums[index] += objective.raw_sums(place, tail.run(states[index]))
+    return [Raw.of(each).error for each in sums]
 
 
 def layer_sqnr(subject: Subject, plan: Plan) -> dict[str, float]:

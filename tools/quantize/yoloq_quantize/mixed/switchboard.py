@@ -7,31 +7,42 @@ With all switches on it computes what the QDQ graph computes, with all off what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
+from yoloq_quantize.mixed.tails import Tail
 from yoloq_quantize.params import Params
 from yoloq_quantize.place import Edge, Placement
-from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Plan, Subject
 
 INPUT = "switches"
+TAILS = 5  # that a graph is cut into, with as many nodes that switches change each
 
 
 class Switchboard:
     """Runs a plan with any part of it switched on. Not for several threads at once."""
 
-    def __init__(self, subject: Subject, plan: Plan, outputs: list[str] | None = None) -> None:
-        """`outputs`: values to return instead of the graph's own."""
+    def __init__(self, subject: Subject, plan: Plan) -> None:
         self.switches = switches_of(plan.placement)
-        model = switchable(subject.graph, plan, subject.target.activations.dtype, self.switches)
-        self._runner = Runner(model, outputs)
+        self._model = switchable(subject.graph, plan, subject.target.activations.dtype, self.switches)
+        self._first = _first_nodes(self._model.graph, len(self.switches))
+        nodes: dict[str, int] = {}
+        for edge, switch in self.switches.items():
+            nodes[edge.node] = min(nodes.get(edge.node, len(self._model.graph)), int(self._first[switch]))
+        firsts = sorted(nodes.values())
+        self._starts = sorted({0, *(firsts[len(firsts) * part // TAILS] for part in range(1, TAILS))})
 
-    def run(self, picture: np.ndarray, state: np.ndarray) -> dict[str, np.ndarray]:
-        """`picture`: uint8 [1, h, w, 3]. `state`: float32 (switches,), 1 on, 0 off. Arrays by output name."""
-        return self._runner.run(picture, **{INPUT: state})
+    def tails(self, states: Sequence[np.ndarray]) -> Iterator[tuple[Tail, list[int]]]:
+        """Every tail that is needed, and which of the states it can run: those that switch nothing before it.
+        A state: float32 (switches,), 1 on, 0 off."""
+        firsts = [min(self._first[state > 0], default=len(self._model.graph)) for state in states]
+        at = [max(start for start in self._starts if start <= first) for first in firsts]
+        for start in self._starts:
+            members = [index for index, own in enumerate(at) if own == start]
+            if members:
+                yield Tail(self._model, start, INPUT), members
 
     def state(self, placement: Placement) -> np.ndarray:
         """Switches on what `placement` quantises, which is all or a part of the plan's placement."""
@@ -45,6 +56,13 @@ class Switchboard:
         for edge in edges:
             state[self.switches[edge]] = 1
         return state
+
+
+def _first_nodes(graph: ir.Graph, count: int) -> np.ndarray:
+    """For each switch the position of the first node that it changes."""
+    places = {node: index for index, node in enumerate(graph)}
+    wires = list(graph.inputs[-1:]) if count == 1 else list(next(iter(graph)).outputs)
+    return np.array([min(places[reader] for reader in wire.consumers()) for wire in wires])
 
 
 def switches_of(placement: Placement) -> dict[Edge, int]:
@@ -97,7 +115,8 @@ def _change(graph: ir.Graph, value: ir.Value, params: Params, limits: tuple[int,
     steps.append(ir.node("Round", [steps[-1].outputs[0]], name=f"{prefix}/Round"))
     steps.append(ir.node("Clip", [steps[-1].outputs[0], low, high], name=f"{prefix}/Clip"))
     steps.append(ir.node("Mul", [steps[-1].outputs[0], scale], name=f"{prefix}/Mul"))
-    steps.append(ir.node("Sub", [steps[-1].outputs[0], value], name=f"{prefix}/Sub"))
+    outputs = [ir.val(f"{prefix}/change", ir.DataType.FLOAT, value.shape)]
+    steps.append(ir.node("Sub", [steps[-1].outputs[0], value], name=f"{prefix}/Sub", outputs=outputs))
     graph.insert_after(value.producer(), steps)
     return steps[-1].outputs[0]
 
@@ -106,7 +125,8 @@ def _blend(graph: ir.Graph, node: ir.Node, index: int, value: ir.Value, change: 
     """value + wire * change, for one input of `node`."""
     prefix = f"{node.name}/switch_{index}"
     scaled = ir.node("Mul", [change, wire], name=f"{prefix}/Mul")
-    total = ir.node("Add", [value, scaled.outputs[0]], name=f"{prefix}/Add")
+    blended = ir.val(f"{prefix}/blended", ir.DataType.FLOAT, value.shape)
+    total = ir.node("Add", [value, scaled.outputs[0]], name=f"{prefix}/Add", outputs=[blended])
     graph.insert_before(node, [scaled, total])
     return total.outputs[0]
 
