@@ -108,9 +108,8 @@ def quantize(
     would get. order: for compilers with choices; one that is not here leaves a kit. progress: wraps iterations."""
     out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
     _check_options(precision, color, align, input_scale)
-    _check_float(chip, precision, steps_on, float_time)
     steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
-    _check_steps(steps, steps_on, chip)
+    _check_steps(steps, steps_on, chip, precision, float_time)
     files = [] if precision != "int8" else _pictures(calib)
     _check_out(out, chip, order, force)
     source = load_model(model)
@@ -445,7 +444,8 @@ def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> Non
             check_free(out.with_suffix(KIT), force, kit=True)
 
 
-def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target) -> None:
+def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target, precision: str, float_time: float | None) -> None:
+    _check_float(chip, precision, wanted, float_time)
     if "prescale" in wanted and not chip.place.prescale:
         raise QuantizeError(f"target {chip.chip!r} has one scale per activation; leave out the step prescale")
     learning = [step for step in LEARNING if steps.takes(step)]
