@@ -30,6 +30,7 @@ from k230_proof import prove_k230
 from native_abi import ffi, load
 from quantisation import prove_quantisation
 from rockchip_proof import prove_rockchip
+from rv1106_proof import prove_rv1106
 from soak import growth, soak
 from sophgo_proof import prove_sophgo
 
@@ -95,6 +96,7 @@ PROOFS: dict[str, Proof] = {
     "k230": prove_k230,
     "recipes": prove_recipes,
     "rockchip": prove_rockchip,
+    "rv1106": prove_rv1106,
     "soak": prove_soak,
     "sophgo": prove_sophgo,
     **{f"quantisation-{name}": prove_quantisation(name) for name in FAMILIES},

@@ -32,6 +32,7 @@ from yoloq_quantize.passes import run_passes
 from yoloq_quantize.passes.remove_dead import RemoveDead
 from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.reference import ReferenceDetector
+from yoloq_quantize.scheme import load_target
 
 CHIP = "rk3588"
 PICTURES = 200  # rendered anew, none of the demo's: on its 40 a point of mAP was chance
@@ -57,12 +58,14 @@ def fastest(make: Callable[[], Any], tries: int) -> tuple[Any, float]:
     return made, min(seconds)
 
 
-def our_package(folder: Path, calib: Path, name: str, recipe: str) -> tuple[Path, Path, dict[str, float]]:
+def our_package(
+    folder: Path, calib: Path, name: str, recipe: str, target: str = CHIP
+) -> tuple[Path, Path, dict[str, float]]:
     """Our plan of a recipe: as the CPU runs it, compiled, the seconds of both steps and what the compiler tells."""
     host, chip = folder / f"{name}.cpu.yoloq", folder / f"{name}.yoloq"
     tries, silent = TRIES if recipe == "fast" else 1, lambda items, _: items
-    _, seconds = fastest(lambda: quantize(DEMO, calib, host, CHIP, recipe=recipe, compiled=False, force=True), tries)
-    _, compiling = fastest(lambda: compile_package(host, CHIP, chip, folder / "log", silent, force=True), tries)
+    _, seconds = fastest(lambda: quantize(DEMO, calib, host, target, recipe=recipe, compiled=False, force=True), tries)
+    _, compiling = fastest(lambda: compile_package(host, target, chip, folder / "log", silent, force=True), tries)
     told = json.loads((chip / "manifest.json").read_text())["quantization"]
     kept = {key: told[key] for key in ("int8_operators", "f16_operators", "expected_cycles")}
     return host, chip, {"quantise_s": seconds, "compile_s": compiling, **kept}
@@ -81,7 +84,7 @@ def beside(found: Sequence[Detections], data: Dataset, plain: Sequence[Detection
 
 def vendor_graph(package: Path) -> tuple[bytes, list[str]]:
     """Our cut float network as the vendor's quantiser wants it: real planes in, no pair; and its outputs' names."""
-    model = lower(ir.from_proto(onnx.load(package / "model.onnx"))).graph
+    model = lower(ir.from_proto(onnx.load(package / "model.onnx")), load_target(CHIP)).graph
     for node in [node for node in model.graph if node.op_type == "DequantizeLinear"]:
         node.outputs[0].replace_all_uses_with(node.inputs[0].producer().inputs[0])
     model = run_passes(model, RemoveDead())
@@ -116,11 +119,12 @@ def vendor_side(
     dataset: Path,
     data: Dataset,
     plain: Sequence[Detections],
+    target: str = CHIP,
 ) -> dict:
     graph, names = vendor_graph(like)
     config, build = options
     build = {"do_quantization": True, "dataset": str(dataset), **build}
-    job = Job(graph, CHIP, 255.0, unwanted=(BREAKS,), config=config, build=build)  # else it would build twice
+    job = Job(graph, target, 255.0, unwanted=(BREAKS,), config=config, build=build)  # else it would build twice
     tries = 1 if config else TRIES
     try:
         simulator, seconds = fastest(lambda: Simulator(job, names, folder / "vendor.log"), tries)

@@ -209,7 +209,8 @@ def test_what_the_compiler_cannot_do_is_one_line_and_its_words_are_kept(tmp_path
 @pytest.mark.parametrize(
     ("said", "code", "meaning"),
     [
-        ("ValueError: The Conv('c') not supported 'float16' dtype at rv1103!\n", 1, "Conv cannot run in F16 on rv1103"),
+        ("ValueError: The Conv('c') not supported 'float16' dtype at rv1103!\n", 1,
+         "Conv 'c' cannot run in F16 on rv1103, nor in INT8 here; take another model or chip"),
         ("std::bad_alloc\n", -6, "it ran out of memory; compile on a machine with more"),
         ("[Errno 28] No space left on device\n", 1, "the disk is full; TMPDIR names the folder that it works in"),
         ("AttributeError: the stand-in for PyTorch has no tril\n", 1,

@@ -39,7 +39,7 @@ def test_the_graph_computes_the_same_of_real_planes(graph: str) -> None:
         model = small.float_graph("SiLU" if graph == "float" else graph)
         before = ir.to_proto(model) if graph == "float" else small.quantised(model, TARGET)
         picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
-    lowered = lower(ir.from_proto(before))
+    lowered = lower(ir.from_proto(before), TARGET)
     after = ir.to_proto(lowered.graph)
     onnx.checker.check_model(after)
     assert lowered.divisor == pytest.approx(255)
@@ -77,7 +77,7 @@ def without_pairs_before_activations(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_the_pair_before_an_activation_covers_what_its_result_does() -> None:
     """Were it not ignored, it would not clip: from where the activation is flat to the largest stored number."""
-    after = ir.to_proto(lower(ir.from_proto(small.quantised(small.float_graph("HardSwish"), TARGET))).graph)
+    after = ir.to_proto(lower(ir.from_proto(small.quantised(small.float_graph("HardSwish"), TARGET)), TARGET).graph)
     numbers = {tensor.name: numpy_helper.to_array(tensor) for tensor in after.graph.initializer}
     nodes = {name: node for node in after.graph.node for name in node.input}
 
@@ -135,7 +135,7 @@ def test_a_convolution_before_attention_stays_in_float() -> None:
 
 def test_each_reader_has_a_pair_of_its_own() -> None:
     """tiny's three branches read one tensor: two convolutions in float, one in INT8."""
-    lowered = lower(quantised(float_graph(), "rk3588"))
+    lowered = lower(quantised(float_graph(), "rk3588"), TARGET)
     pairs = [node for node in lowered.graph.graph if node.op_type == "DequantizeLinear"]
     assert [len(node.outputs[0].uses()) for node in pairs] == [1] * len(pairs)
     stored = [node.inputs[0].name for node in pairs]
@@ -165,7 +165,7 @@ def test_attention_reads_real_tensors() -> None:
         helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 1, 8, 8]),
     ]
     model = helper.make_model(helper.make_graph(nodes, "attention", [given], made, constants))
-    graph = lower(ir.from_proto(model)).graph.graph
+    graph = lower(ir.from_proto(model), TARGET).graph.graph
     by_type = {node.op_type: node for node in graph}
     assert by_type["Reshape"].inputs[0].name == "qkv"
     assert graph.outputs[1].producer().inputs[0].producer().op_type == "DequantizeLinear"
@@ -176,4 +176,4 @@ def test_a_graph_without_bytes_is_refused() -> None:
     made = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "none", [given], [made])
     with pytest.raises(QuantizeError, match="does not begin with a picture's bytes"):
-        lower(ir.from_proto(helper.make_model(graph)))
+        lower(ir.from_proto(helper.make_model(graph)), TARGET)

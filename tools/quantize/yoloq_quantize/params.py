@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from yoloq_quantize.calibrate import Calibration
 from yoloq_quantize.errors import QuantizeError
+from yoloq_quantize.head import Head
 from yoloq_quantize.observers import Range
-from yoloq_quantize.place import Edge, Placement, kind_of
+from yoloq_quantize.place import HAND_ON, Edge, Placement, kind_of, moves_only
 from yoloq_quantize.ranges import choose_range, fit_scales, scale_and_zero
 from yoloq_quantize.scheme import ActivationScheme, Target, WeightScheme
 
@@ -19,6 +21,7 @@ SHARES = np.linspace(1, 0.5, 26)  # of a channel's largest weight that method "m
 
 PAIR_LIMIT = 126  # 255 * 128 fits into int16; rounding each of the two up, as learned rounding may, adds 2
 FLOORS = {"SiLU": -8.0, "HardSwish": -3.0}  # what lies below gives 0, or less than 0.003 from it
+SCORE_FLOOR = -7.0  # of a raw score: a sigmoid makes 0.0009 of it, and no threshold of the house is below 0.001
 LANES = 4  # input channels that engines interleave; vpmaddubsw adds two of them
 
 
@@ -49,13 +52,21 @@ class Params:
     biases: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def find_params(model: ir.Model, placement: Placement, calibration: Calibration, target: Target) -> Params:
+def find_params(
+    model: ir.Model,
+    placement: Placement,
+    calibration: Calibration,
+    target: Target,
+    floors: Mapping[str, float] | None = None,
+) -> Params:
+    """`floors`: of outputs that are stored quantised, by name; see output_floors."""
     activations = {}
     nodes = {node.name: node for node in model.graph}
     for names, observed in zip(placement.groups, calibration.ranges, strict=True):
-        low, high = choose_range(observed, target.activations)
-        floor = _floor([edge for name in names for edge in placement.edges.get(name, ())], nodes)
-        params = range_params(max(low, floor), high, target.activations)
+        edges = [edge for name in names for edge in placement.edges.get(name, ())]
+        scheme = _scheme_of(edges, nodes, observed, target)
+        low, high = choose_range(observed, scheme)
+        params = range_params(max(low, _floor(edges, nodes, floors or {})), high, scheme)
         activations.update(dict.fromkeys(names, params))
     weights = {
         name: weight_params(nodes[name].inputs[1], target.weights, weight_axis(nodes[name]))
@@ -64,13 +75,40 @@ def find_params(model: ir.Model, placement: Placement, calibration: Calibration,
     return Params(activations, weights)
 
 
-def _floor(edges: list[Edge], nodes: dict[str, ir.Node]) -> float:
-    """Below which no reader tells values apart: an activation that is flat there; else minus infinity."""
+def _scheme_of(edges: list[Edge], nodes: dict[str, ir.Node], observed: Range, target: Target) -> ActivationScheme:
+    """The target's; but of outputs, whose few large numbers are the detections, nothing is clipped, and what an
+    operator that wants it so reads as its second input, itself or moved, is symmetric."""
+    waiting = [(nodes[edge.node], edge.index) for edge in edges]
+    if any(node.op_type == HAND_ON for node, _ in waiting):
+        return replace(target.activations, method="minmax")
+    seen: set[ir.Node] = set()
+    while waiting:
+        node, index = waiting.pop()
+        if node.op_type in target.place.symmetric_second and index == 1:
+            method = "mse" if observed.minimum >= 0 else target.activations.method  # half is idle: none left for peaks
+            return replace(target.activations, symmetric=True, method=method)
+        if node not in seen and moves_only(node, target.place):
+            seen.add(node)
+            waiting += [(use.node, use.idx) for value in node.outputs for use in value.uses()]
+    return target.activations
+
+
+def output_floors(head: Head) -> dict[str, float]:
+    """Below which no one tells an output's numbers apart, by its name: scores that no threshold lets pass."""
+    scores = ("score", "objectness") if head.score == "logit" else ()
+    return {output.name: SCORE_FLOOR for output in head.outputs if output.role in scores}
+
+
+def _floor(edges: list[Edge], nodes: dict[str, ir.Node], floors: Mapping[str, float]) -> float:
+    """Below which no reader tells values apart: an activation that is flat there, or who reads the output; else minus
+    infinity."""
     readers = [nodes[edge.node] for edge in edges]
-    kinds = {kind_of(node) for node in readers if node.op_type != "Sigmoid"}
+    kinds = {kind_of(node) for node in readers if node.op_type not in ("Sigmoid", HAND_ON)}
     if any(node.op_type == "Sigmoid" for node in readers) and kinds != {"SiLU"}:
         return -np.inf
-    return min((FLOORS.get(kind, -np.inf) for kind in kinds), default=-np.inf)
+    found = [FLOORS.get(kind, -np.inf) for kind in kinds]
+    found += [floors.get(node.outputs[0].name, -np.inf) for node in readers if node.op_type == HAND_ON]
+    return min(found, default=-np.inf)
 
 
 def activation_params(observed: Range, scheme: ActivationScheme) -> TensorParams:

@@ -38,8 +38,8 @@ from yoloq_quantize.package import (
     write_kit,
     write_package,
 )
-from yoloq_quantize.params import find_params
-from yoloq_quantize.passes import ConvertOpset, Strip, Uint8Input, canonical_passes, run_passes
+from yoloq_quantize.params import find_params, output_floors
+from yoloq_quantize.passes import ConvertOpset, StoreOutputs, Strip, Uint8Input, canonical_passes, run_passes
 from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.place import place
 from yoloq_quantize.recipes import Recipe, load_recipe
@@ -109,16 +109,16 @@ def quantize(
     target's own. compiled: False gives what a chip's compiler would get. order: for compilers with choices; one that is
     not here leaves a kit. progress: wraps iterations."""
     out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
-    steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
     _check_options(precision, color, align, input_scale)
-    _check_steps(steps, steps_on, chip)
+    steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
+    _check_steps(steps, steps_on, chip, precision, float_time)
     files = [] if precision != "int8" else _pictures(calib)
     _check_out(out, chip, order, force)
     source = load_model(model)
     classes = source.classes if data is None else class_names(data)
     found, graph = float_graph(source, size, head, classes, input_scale)
     found = replace(found, box_voting=box_voting and found.nms)
-    graph = _in_opsets(graph, chip, steps)
+    graph = with_outputs_of(chip, _in_opsets(graph, chip, steps))
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     subject = Subject(graph, found, chip, PictureStream(files, width, height, color, align), progress or _silent)
     job = _Job(subject, steps, _names(classes, found.classes), out.with_name(f".{out.name}.learning"))
@@ -133,7 +133,10 @@ def quantize(
 
 
 def _steps(recipe: Recipe, chip: Target, float_time: float | None) -> Recipe:
-    """The recipe with the chip's own share of time for float layers, where it spends and the user names none."""
+    """The recipe with the chip's own share of time for float layers, where it spends and the user names none; without
+    `spend` where the chip has no float."""
+    if not chip.has_float:
+        return recipe.switched(off=["spend"])
     own = chip.float_time if float_time is None and recipe.takes("spend") else 0.0
     return recipe.spending(own) if own else recipe
 
@@ -146,6 +149,11 @@ def _in_opsets(graph: ir.Model, chip: Target, steps: Recipe) -> ir.Model:
     """The graph in an opset that the target, and what the recipe puts in, can have."""
     lowest = max(chip.opset_min, OPSET_SWAP if steps.takes("swap") else 0)
     return run_passes(graph, ConvertOpset(lowest, chip.opset_max))
+
+
+def with_outputs_of(chip: Target, graph: ir.Model) -> ir.Model:
+    """The graph with what the chip's outputs need to be stored quantised, where they are."""
+    return run_passes(graph, StoreOutputs()) if chip.place.outputs else graph
 
 
 def _bytes(graph: ir.Model) -> bytes:
@@ -327,7 +335,8 @@ class _Job:
         self.calibration = calibrate(
             subject.graph, placement.groups, subject.pictures, chip.activations.bins, subject.progress
         )
-        self.plan = Plan(placement, find_params(subject.graph, placement, self.calibration, chip))
+        params = find_params(subject.graph, placement, self.calibration, chip, output_floors(subject.head))
+        self.plan = Plan(placement, params)
         return {"scales": len(placement.groups), "method": chip.activations.method}
 
     def _ranges(self) -> dict[str, Any]:
@@ -419,6 +428,16 @@ def _check_options(precision: str, color: str, align: str, input_scale: float) -
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
 
 
+def _check_float(chip: Target, precision: str, wanted: Sequence[str], float_time: float | None) -> None:
+    if chip.has_float:
+        return
+    if precision != "int8":
+        raise QuantizeError(f"target {chip.chip!r} has no float; take precision int8, or another target")
+    if float_time is not None or "spend" in wanted:
+        asked = "the step spend" if float_time is None else "--float-time"
+        raise QuantizeError(f"target {chip.chip!r} has no float to spend time on; leave out {asked}")
+
+
 def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> None:
     """What is written, by which compiler: order None for none."""
     check_free(out, force)
@@ -428,7 +447,8 @@ def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> Non
             check_free(out.with_suffix(KIT), force, kit=True)
 
 
-def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target) -> None:
+def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target, precision: str, float_time: float | None) -> None:
+    _check_float(chip, precision, wanted, float_time)
     if "prescale" in wanted and not chip.place.prescale:
         raise QuantizeError(f"target {chip.chip!r} has one scale per activation; leave out the step prescale")
     learning = [step for step in LEARNING if steps.takes(step)]

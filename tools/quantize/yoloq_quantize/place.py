@@ -19,6 +19,7 @@ from yoloq_quantize.head import Head
 from yoloq_quantize.scheme import PlaceScheme
 
 SILU = "SiLU"  # x * sigmoid(x), one operator to chips
+HAND_ON = "Identity"  # before an output that is stored quantised: passes/store_outputs.py
 MOVES = ("Concat", "Split", "Slice", "MaxPool", "Resize", "Transpose")  # hand numbers on unchanged
 
 

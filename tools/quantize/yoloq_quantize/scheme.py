@@ -23,7 +23,8 @@ ACTIVATION_DTYPES = ("uint8", "int8", "int16")
 WEIGHT_LIMITS = {"int8": (-127, 127), "int4": (-8, 7)}
 REDUCED_LIMITS = (-64, 64)
 SCALE_FORMS = ("float", "power_of_two", "position")
-FLOAT_TYPES = ("f32", "f16", "bf16")
+NO_FLOAT = "none"
+FLOAT_TYPES = ("f32", "f16", "bf16", NO_FLOAT)
 HEAD_KINDS = ("one_to_one", "one_to_many")
 MAX_BINS = 65536
 MOST_FLOAT_TIME = 100.0
@@ -81,7 +82,8 @@ class WeightScheme:
 
     `reduced_range`, `pair_sums`: two ways to keep AVX2's vpmaddubsw exact, which adds two products uint8 * int8 in an
     int16 that saturates; CPUs with VNNI add in 32 bits. The first limits every weight to 64, as 2 * 255 * 64 = 32640
-    fits. The second limits the sum of the neighbours that are added, and leaves most channels their 8 bits.
+    fits. The second limits the sum of the neighbours that are added, and leaves most channels their 8 bits. `largest`:
+    the largest stored magnitude, where a chip's compiler keeps no larger one; 0: that of the type.
     """
 
     dtype: str
@@ -91,6 +93,7 @@ class WeightScheme:
     reduced_range: bool = False
     scale_form: str = "float"
     pair_sums: bool = False
+    largest: int = 0
 
     def __post_init__(self) -> None:
         _check("dtype", self.dtype, tuple(WEIGHT_LIMITS))
@@ -102,10 +105,14 @@ class WeightScheme:
             raise QuantizeError("reduced_range is of int8 weights; leave it away")
         if self.pair_sums and (self.dtype != "int8" or self.reduced_range):
             raise QuantizeError("pair_sums is of int8 weights without reduced_range; leave it away")
+        if self.largest and (self.dtype != "int8" or self.sums_fit or not 0 < self.largest <= WEIGHT_LIMITS["int8"][1]):
+            raise QuantizeError(f"largest {self.largest} is no magnitude of plain int8 weights; write 1 to 127")
 
     @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest stored integer."""
+        if self.largest:
+            return -self.largest, self.largest
         return REDUCED_LIMITS if self.reduced_range else WEIGHT_LIMITS[self.dtype]
 
     @property
@@ -122,7 +129,8 @@ class PlaceScheme:
     of integers, so that what they give is stored quantised; SiLU is x * sigmoid(x). `same_scale`: those of them that
     keep the scale of what they read. `fused`: activations that a convolution does before it stores; `fused_ungrouped`:
     further ones of convolutions that are not in groups. `float_before`: what reads a convolution that stays in
-    float."""
+    float. `outputs`: what the last nodes give is stored quantised, too; needs `integer`. `symmetric_second`: operators
+    whose second input has its zero point in the middle, whatever the scheme of activations."""
 
     operators: tuple[str, ...]
     through: tuple[str, ...]
@@ -134,13 +142,19 @@ class PlaceScheme:
     fused: tuple[str, ...] = ()
     fused_ungrouped: tuple[str, ...] = ()
     float_before: tuple[str, ...] = ()
+    outputs: bool = False
+    symmetric_second: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.outputs and not self.integer:
+            raise QuantizeError("outputs are stored where operators hand integers to each other; set integer")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One chip: its names in the manifest, its artefact, its scheme. `float_type`: of the nodes that are not INT8.
-    `float_time`: share of the INT8 graph's time that recipes which spend may add, whatever is left in INT8; 0: their
-    own."""
+    """One chip: its names in the manifest, its artefact, its scheme. `float_type`: of the nodes that are not INT8;
+    "none": the chip has no float, and everything is INT8. `float_time`: share of the INT8 graph's time that recipes
+    which spend may add, whatever is left in INT8; 0: their own."""
 
     chip: str
     backend: str
@@ -162,10 +176,24 @@ class Target:
         _check("float_type", self.float_type, FLOAT_TYPES)
         if not 0 <= self.float_time <= MOST_FLOAT_TIME:
             raise QuantizeError(f"float_time {self.float_time} is no share of the INT8 graph's time; write 0.15 or 2")
+        if not self.has_float:
+            self._check_no_float()
         if self.opset_min > self.opset_max:
             raise QuantizeError(f"opset_min {self.opset_min} is above opset_max {self.opset_max}")
         if self.activations.dtype == "int16" and self.opset_max < 21:
             raise QuantizeError("ONNX quantises to int16 from opset 21 on; raise opset_max")
+
+    @property
+    def has_float(self) -> bool:
+        """Whether the chip can run a node that is not INT8."""
+        return self.float_type != NO_FLOAT
+
+    def _check_no_float(self) -> None:
+        counts = [count for roles in self.place.float_last.values() for count in roles.values()]
+        if self.float_time or any(counts) or self.place.float_before or not self.place.outputs:
+            raise QuantizeError(
+                'float_type "none" leaves nothing in float: float_time 0, float_last 0, no float_before, outputs = true'
+            )
 
 
 def target_names() -> list[str]:

@@ -39,7 +39,10 @@ MOST_RULES = 8  # of the compiler's optimisations that may fail and be left out
 # What the vendor's tools say -> what it means. {0} is what the expression found. Fail, NotImplemented and InvalidGraph
 # are names of ONNX Runtime's exceptions, with which the compiler runs parts of a graph.
 SAYINGS = (
-    (r"The (\w+)\(.*\) not supported 'float16' dtype at (\S+?)!", "{0} cannot run in F16 on {1}"),
+    (
+        r"The (\w+)\((.*)\) not supported 'float16' dtype at (\S+?)!",
+        "{0} {1} cannot run in F16 on {2}, nor in INT8 here; take another model or chip",
+    ),
     (r"(?:Unsupported|Not support(?:ed)?) (?:onnx )?op(?:erator)?s?:? *(.*)", "it does not know the operator {0}"),
     (r"No space left on device", "the disk is full; TMPDIR names the folder that it works in"),
     (r"(?:std::bad_alloc|MemoryError|Killed)", "it ran out of memory; compile on a machine with more"),
@@ -159,7 +162,7 @@ def compile_rockchip(model: bytes, target: Target, log: Path, progress: Progress
 
 def job_of(graph: ir.Model, target: Target) -> Job:
     """`graph`: cut, from bytes to raw tensors; taken apart."""
-    lowered = lower(graph)
+    lowered = lower(graph, target)
     proto = ir.to_proto(lowered.graph).SerializeToString(deterministic=True)
     return Job(proto, target.chip, lowered.divisor, unwanted=UNWANTED)
 

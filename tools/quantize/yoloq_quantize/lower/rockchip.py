@@ -4,12 +4,13 @@
 The compiler keeps the scales of the pairs. A tensor without a pair runs in F16, and so does every reader of a
 DequantizeLinear that an F16 operator reads too; each reader gets one of its own therefore. A convolution and its SiLU
 or HardSwish run as one INT8 operator only if there is a pair between them, whose scale the compiler then ignores.
-Attention runs in F16: of one whose queries, keys and values are integers, the compiler makes what its own simulator
-cannot run.
+On chips with F16 attention runs in it: of one whose queries, keys and values are integers, the compiler makes for them
+what its own simulator cannot run. On chips without, everything has a pair, the outputs too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,12 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.params import FLOORS
 from yoloq_quantize.passes import run_passes
 from yoloq_quantize.passes.remove_dead import RemoveDead
-from yoloq_quantize.passes.rewrite import maker
-from yoloq_quantize.place import kind_of
+from yoloq_quantize.passes.rewrite import bypass, maker
+from yoloq_quantize.place import HAND_ON, kind_of
+from yoloq_quantize.scheme import Target
 
 TO_PLANES = (0, 3, 1, 2)
-ATTENTION = ("Reshape", "MatMul")  # how it reads what a convolution gives
+WIDENED = 128 / 127
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,15 @@ class Lowered:
     divisor: float
 
 
-def lower(model: ir.Model) -> Lowered:
-    """`model`: a cut graph with a uint8 picture input, quantised or not; it is changed in place."""
+def lower(model: ir.Model, target: Target) -> Lowered:
+    """`model`: a cut graph with a uint8 picture input, quantised for `target` or not; it is changed in place."""
     divisor = _float_picture(model)
-    _attention_in_float(model.graph)
+    _outputs_of_pairs(model.graph)
+    _readers_in_float(model.graph, target.place.float_before)
     _pair_before_activation(model.graph)
     _part_readers(model.graph)
+    if target.compiler.get("widens_middle"):
+        _before_widening(model.graph)
     return Lowered(run_passes(model, RemoveDead()), divisor)
 
 
@@ -82,9 +87,18 @@ def _quantised(node: ir.Node) -> bool:
     return len(node.inputs) > 1 and maker(node.inputs[1], "DequantizeLinear") is not None
 
 
-def _attention_in_float(graph: ir.Graph) -> None:
+def _outputs_of_pairs(graph: ir.Graph) -> None:
+    """The node between a pair and an output, which was for placing it, goes."""
+    for value in list(graph.outputs):
+        node = maker(value, HAND_ON)
+        if node is not None:
+            bypass(node)
+
+
+def _readers_in_float(graph: ir.Graph, operators: Sequence[str]) -> None:
+    """Operators that take a convolution into float read what is not rounded."""
     for node in graph:
-        if node.op_type not in ATTENTION:
+        if node.op_type not in operators:
             continue
         for index, value in enumerate(node.inputs):
             dequantize = maker(value, "DequantizeLinear")
@@ -139,3 +153,30 @@ def _part_readers(graph: ir.Graph) -> None:
             )
             graph.insert_after(node, [twin])
             use.node.replace_input_with(use.idx, twin.outputs[0])
+
+
+def _before_widening(graph: ir.Graph) -> None:
+    """Where a zero point is the middle of its integers, as of all weights, the compiler makes the scale 128/127 as
+    large, and rounds weights anew. It is handed scales as much smaller, and weights that it rounds back to ours."""
+    made: dict[tuple[ir.Value, bool], ir.Value] = {}
+
+    def scaled(value: ir.Value, stored: bool) -> ir.Value:
+        if (value, stored) not in made:
+            numbers = value.const_value.numpy()
+            wider = numbers.astype(np.float64) * (WIDENED if stored else 1 / WIDENED)
+            limits = np.iinfo(numbers.dtype) if stored else None
+            array = np.clip(np.rint(wider), limits.min, limits.max) if limits else wider
+            made[value, stored] = _constant(graph, f"{value.name}/widened", array.astype(numbers.dtype))
+        return made[value, stored]
+
+    for node in graph:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        stored, scale, zero = node.inputs
+        zeros = zero.const_value.numpy()
+        middle = (int(np.iinfo(zeros.dtype).min) + int(np.iinfo(zeros.dtype).max) + 1) // 2
+        if (zeros != middle).any():
+            continue
+        node.replace_input_with(1, scaled(scale, stored=False))
+        if stored.const_value is not None:
+            node.replace_input_with(0, scaled(stored, stored=True))

@@ -11,9 +11,9 @@ from yoloq_quantize.dataset import class_names, list_images
 from yoloq_quantize.mixed.objective import Objective
 from yoloq_quantize.mixed.plans import widest
 from yoloq_quantize.model import load_model
-from yoloq_quantize.params import find_params
+from yoloq_quantize.params import find_params, output_floors
 from yoloq_quantize.pictures import PictureStream
-from yoloq_quantize.pipeline import float_graph
+from yoloq_quantize.pipeline import float_graph, with_outputs_of
 from yoloq_quantize.place import place
 from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.scheme import load_target
@@ -43,6 +43,7 @@ def prepare(source: Source, pictures: int, progress: Progress) -> tuple[Subject,
     classes = class_names(source.data) if source.data is not None else model.classes
     head, graph = float_graph(model, source.size, source.head, classes, source.input_scale)
     head = replace(head, box_voting=head.nms)
+    graph = with_outputs_of(chip, graph)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     stream = PictureStream(files, width, height, source.color, source.align)
     subject = Subject(graph, head, chip, stream, progress)
@@ -50,5 +51,5 @@ def prepare(source: Source, pictures: int, progress: Progress) -> tuple[Subject,
         subject = prescale(subject, place(graph, widest(chip.place), head)).subject
     placement = place(subject.graph, widest(chip.place), head)
     calibration = calibrate(subject.graph, placement.groups, stream, chip.activations.bins, progress)
-    plan = Plan(placement, find_params(subject.graph, placement, calibration, chip))
+    plan = Plan(placement, find_params(subject.graph, placement, calibration, chip, output_floors(head)))
     return subject, plan, Objective(subject, None, pictures)

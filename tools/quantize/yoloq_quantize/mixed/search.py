@@ -18,6 +18,7 @@ from yoloq_quantize.mixed.prices import Prices
 from yoloq_quantize.mixed.sensitivity import Sensitivity, find_units, measure_sensitivity
 from yoloq_quantize.place import place
 from yoloq_quantize.subject import Plan, Subject
+from yoloq_quantize.summary import multiply_adds
 
 MIN_INT8_MACS = 0.95
 TAKE_BACKS = 6  # measurements spent on taking nodes back
@@ -54,6 +55,11 @@ class MixedResult:
         kept = f"{len(self.kept_float)} nodes in float, {100 * self.int8_macs:.1f} % of the multiply-adds in INT8"
         if self.met:
             return f"loss {self.loss:.2f} points on the calibration pictures, {kept}"
+        if not self.sensitivity.rows:
+            return (
+                f"cannot keep the loss under {max_drop:.2f} points: it is {self.loss:.2f} with everything in INT8, and"
+                " the chip has no float; allow more with --max-drop, or recover accuracy with --recipe best"
+            )
         worst = max(self.sensitivity.by_layer().items(), key=lambda item: item[1], default=("none", 0.0))[0]
         return (
             f"cannot keep the loss under {max_drop:.2f} points: {self.loss:.2f} is the best, with {kept};"
@@ -69,9 +75,11 @@ def mixed_precision(
     min_int8_macs: float = MIN_INT8_MACS,
     sensitivity: Sensitivity | None = None,
 ) -> MixedResult:
-    """Searches. `plan`: as much in INT8 as may be (place with plans.widest). `max_drop`: points of mAP.
-    `min_int8_macs`: share of the multiply-adds that stays in INT8. `sensitivity`: with rows for the plan's layers;
-    measured here if it is needed and not given."""
+    """Searches, where the target has float to search in. `plan`: as much in INT8 as may be (place with plans.widest).
+    `max_drop`: points of mAP. `min_int8_macs`: share of the multiply-adds that stays in INT8. `sensitivity`: with rows
+    for the plan's layers; measured here if it is needed and not given."""
+    if not subject.target.has_float:
+        return _measured(subject, plan, objective, max_drop)
     search = _Search(subject, plan, objective, min_int8_macs)
     bare = search.measure(())
     if sensitivity is None and search.loss(bare) > max_drop:
@@ -96,6 +104,15 @@ def mixed_precision(
         steps=tuple(search.steps.values()),
         sensitivity=sensitivity,
     )
+
+
+def _measured(subject: Subject, plan: Plan, objective: Objective, max_drop: float) -> MixedResult:
+    """The plan as it is, and what it loses."""
+    runner = plan_runner(subject, plan)
+    score, error = objective.score(runner.run), objective.raw(runner.run).error
+    macs = int8_share(multiply_adds(subject.graph), plan.placement.weighted)
+    step = Step((), score, error, macs, 0.0)
+    return MixedResult(plan, (), score.loss, score.loss <= max_drop, macs, (step,), Sensitivity((), error, 0))
 
 
 class _Search:

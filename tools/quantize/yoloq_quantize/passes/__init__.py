@@ -19,6 +19,7 @@ from yoloq_quantize.passes.fold_layout import FoldLayout
 from yoloq_quantize.passes.insert_qdq import InsertQdq
 from yoloq_quantize.passes.remove_dead import RemoveDead
 from yoloq_quantize.passes.remove_identity import RemoveIdentity
+from yoloq_quantize.passes.store_outputs import StoreOutputs
 from yoloq_quantize.passes.strip import Strip
 from yoloq_quantize.passes.swap_activations import SwapActivations
 from yoloq_quantize.passes.uint8_input import Uint8Input
@@ -39,6 +40,7 @@ __all__ = [
     "InsertQdq",
     "RemoveDead",
     "RemoveIdentity",
+    "StoreOutputs",
     "Strip",
     "SwapActivations",
     "Uint8Input",
