@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -39,7 +41,7 @@ def test_the_graph_computes_the_same_of_real_planes(graph: str) -> None:
         model = small.float_graph("SiLU" if graph == "float" else graph)
         before = ir.to_proto(model) if graph == "float" else small.quantised(model, TARGET)
         picture = np.random.default_rng(5).integers(0, 256, (1, small.SIDE, small.SIDE, 3), dtype=np.uint8)
-    lowered = lower(ir.from_proto(before), TARGET)
+    lowered = lower(ir.from_proto(before), replace(TARGET, compiler={}))
     after = ir.to_proto(lowered.graph)
     onnx.checker.check_model(after)
     assert lowered.divisor == pytest.approx(255)
@@ -49,6 +51,24 @@ def test_the_graph_computes_the_same_of_real_planes(graph: str) -> None:
     assert added == {"SiLU": 9, "HardSwish": 6}.get(graph, 0)  # of three; x * sigmoid(x) reads twice
     for one, other in zip(run(before, picture), run(bare, planes(picture, lowered.divisor)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(one).max())
+
+
+def test_weights_and_scales_are_ours_once_the_compiler_has_widened_them() -> None:
+    """It makes scales 128/127 as large and rounds the weights to them."""
+    before = small.quantised(small.float_graph("SiLU"), TARGET)
+    after = ir.to_proto(lower(ir.from_proto(before), TARGET).graph)
+    ours, handed = ({t.name: numpy_helper.to_array(t) for t in m.graph.initializer} for m in (before, after))
+    pairs = {n.output[0]: n.input for n in before.graph.node if n.op_type == "DequantizeLinear"}
+    seen = 0
+    for node in after.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in handed:
+            continue
+        stored, scale = (ours[name] for name in pairs[node.output[0]][:2])
+        np.testing.assert_allclose(handed[node.input[1]] * 128 / 127, scale, rtol=1e-6)
+        np.testing.assert_array_equal(np.rint(handed[node.input[0]] * (127 / 128)), stored)
+        assert np.abs(stored).max() <= 126 and not np.array_equal(handed[node.input[0]], stored)
+        seen += 1
+    assert seen == 3
 
 
 def without_pairs_before_activations(model: onnx.ModelProto) -> onnx.ModelProto:
