@@ -34,3 +34,17 @@ def test_the_table_is_the_proof(root: Path, name: str) -> None:
     assert found == [cells(side) for side in sides]
     assert re.search(rf"\b{proof['pictures']}\b", text.split("| mAP50 |", 1)[0].splitlines()[-1])
     assert proof["date"] in text
+
+
+@pytest.mark.parametrize("name", ["rockchip.md", "rockchip.zh-CN.md"])
+def test_the_table_of_rv1106_is_the_proof(root: Path, name: str) -> None:
+    proof = json.loads((root / "docs" / "proof" / "rv1106.json").read_text())
+    sides = [proof["float"] | {"matched_float": 100.0}, *(proof["ours"][way] for way in ("default", "fast"))]
+    sides.append(proof["vendor"])
+    text = (root / "docs" / name).read_text(encoding="utf-8").split("## RV1106", 1)[1]
+    head, table = text.split("| mAP50 |", 1)
+    rows = table.split("\n\n", 1)[0].splitlines()[2:]
+    found = [[cell.strip() for cell in row.strip("|").split("|")][1:] for row in rows]
+    assert found == [cells(side) for side in sides]
+    assert re.search(rf"\b{proof['pictures']}\b", head.splitlines()[-1])
+    assert proof["date"] in text
