@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -27,7 +28,7 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import run_detector, run_model
 from yoloq_quantize.flow.compilers import compile_package
 from yoloq_quantize.lower.rockchip import lower
-from yoloq_quantize.metrics import Detections
+from yoloq_quantize.metrics import Detections, match_pairs
 from yoloq_quantize.passes import run_passes
 from yoloq_quantize.passes.remove_dead import RemoveDead
 from yoloq_quantize.pictures import PictureStream
@@ -37,6 +38,7 @@ from yoloq_quantize.scheme import load_target
 CHIP = "rk3588"
 PICTURES = 200  # rendered anew, none of the demo's: on its 40 a point of mAP was chance
 INT8, HYBRID = "INT8, its default", "hybrid, chosen by itself"
+SEEN = 0.25  # score of boxes that are measured
 TRIES = 3  # of what is timed and short
 MOST_DROP = 1.0  # points of mAP50 below the CPU's INT8
 # name, options of the vendor's config() and build(). Its third way, mmse, had done 3 of 188 layers after 15 minutes.
@@ -72,14 +74,27 @@ def our_package(
 
 
 def beside(found: Sequence[Detections], data: Dataset, plain: Sequence[Detections]) -> dict:
-    """Accuracy, how much of it is lost against the float model, with the 95 % interval of a paired bootstrap, and the
-    share of detections that are the float model's."""
+    """Accuracy, how much of it is lost against the float model, with the 95 % interval of a paired bootstrap, the share
+    of detections that are the float model's, and how large boxes are beside its."""
     loss = paired_bootstrap(data, plain, found)
     return figures(found, data) | {
         "loss_map50": [round(loss.map50.estimate, 3), round(loss.map50.low, 3), round(loss.map50.high, 3)],
         "loss_map50_95": [round(loss.map50_95.estimate, 3), round(loss.map50_95.low, 3), round(loss.map50_95.high, 3)],
         "matched_float": matched(found, plain),
+        **sizes(found, plain),
     }
+
+
+def sizes(found: Sequence[Detections], plain: Sequence[Detections]) -> dict[str, float]:
+    """Mean width and height of boxes by those of the float model's that they overlap most."""
+    ratios = []
+    for theirs, ours in zip(plain, found, strict=True):
+        theirs, ours = theirs.above(SEEN), ours.above(SEEN)
+        pairs = match_pairs(theirs, ours, 0.5)
+        before, after = theirs.boxes[pairs[:, 0]], ours.boxes[pairs[:, 1]]
+        ratios.append((after[:, 2:] - after[:, :2]) / (before[:, 2:] - before[:, :2]))
+    width, height = np.concatenate(ratios).mean(0)
+    return {"width": round(float(width), 4), "height": round(float(height), 4)}
 
 
 def vendor_graph(package: Path) -> tuple[bytes, list[str]]:
