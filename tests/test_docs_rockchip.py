@@ -48,3 +48,20 @@ def test_the_table_of_rv1106_is_the_proof(root: Path, name: str) -> None:
     assert found == [cells(side) for side in sides]
     assert re.search(rf"\b{proof['pictures']}\b", head.splitlines()[-1])
     assert proof["date"] in text
+
+
+@pytest.mark.parametrize("name", ["rockchip.md", "rockchip.zh-CN.md"])
+def test_the_table_of_what_attention_does_to_boxes_is_the_proof(root: Path, name: str) -> None:
+    proof = json.loads((root / "docs" / "proof" / "rv1106.json").read_text())
+    without, fast = proof["without_rule"], proof["ours"]["fast"]
+    sides = [without["same_graph"], without, fast["same_graph"], fast, proof["vendor"]]
+    text = (root / "docs" / name).read_text(encoding="utf-8").split("## RV1106", 1)[1]
+    table = text.split(f"{proof['float']['map50_95']:.2f}", 2)[2].split("\n\n", 1)[0].splitlines()[2:]
+    found = [re.findall(r"−?\d+\.\d+", row.split("|", 2)[2]) for row in table]
+    figures = [
+        [f"{side['width']:.3f}", f"{side['height']:.3f}", f"{side['map50_95']:.2f}"]
+        + [f"{part:.2f}".replace("-", "−") for part in side["loss_map50_95"]]
+        + [f"{side['matched_float']:.1f}"]
+        for side in sides
+    ]
+    assert found == figures
