@@ -97,27 +97,24 @@ def quantize(
 ) -> QuantizeResult:
     """Turns a float ONNX detector into the package `out`.
 
-    calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32" (not
-    quantised). YOLO labels beside them are used. recipe: of `recipes.recipe_names()`; steps_on, steps_off: of
-    `recipes.STEPS`. max_drop: the loss that a search allows, in points of mAP. float_time: adds the step spend, which
-    may take this share of the INT8 graph's time, whatever stays in INT8. train_pictures: for steps that learn; a swap
-    goes on from `.NAME.learning` beside `out`. data: data.yaml with class names, where the metadata has none; both
-    models are measured on its validation pictures, if any, unless `measure` is False. head: "auto", or how a decoded
-    output is read: "dense-cxcywh", "dense-xyxy", "end2end". size: (height, width) in pixels, if the model leaves it
-    open. color, input_scale, align: of its training; a byte times the scale is its input; "center" or "topleft": where
-    the letterbox puts the picture. box_voting: of heads with NMS, see docs/package-format.md. backend_options: over the
-    target's own. compiled: False gives what a chip's compiler would get. order: for compilers with choices; one that is
-    not here leaves a kit. progress: wraps iterations."""
+    calib: folder of calibration pictures, or a .txt that lists them; None only with precision "float32". YOLO labels
+    beside them are used. recipe: of `recipes.recipe_names()`; steps_on, steps_off: of `recipes.STEPS`. max_drop: the
+    loss that a search allows, in points of mAP. float_time: adds the step spend, which may take this share of the INT8
+    graph's time, whatever stays in INT8. train_pictures: for steps that learn; a swap goes on from `.NAME.learning`
+    beside `out`. data: data.yaml with class names, where the metadata has none; both models are measured on its
+    validation pictures, unless `measure` is False. head: "auto", or how a decoded output is read: "dense-cxcywh",
+    "dense-xyxy", "end2end". size: (height, width) in pixels, if the model leaves it open. color, input_scale, align: of
+    its training; a byte times the scale is its input; "center" or "topleft": where the letterbox puts the picture.
+    box_voting: of heads with NMS, see docs/package-format.md. backend_options: over the target's own. compiled: False
+    gives what a chip's compiler would get. order: of compilers with choices; a kit where one is not here."""
     out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
-    _check_options(precision, color, align, input_scale)
-    steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, float_time)
-    _check_steps(steps, steps_on, chip, precision, float_time)
+    _check_options(chip, precision, color, align, input_scale)
+    steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, steps_on, float_time)
     files = [] if precision != "int8" else _pictures(calib)
     _check_out(out, chip, order, force)
     source = load_model(model)
     classes = source.classes if data is None else class_names(data)
-    found, graph = float_graph(source, size, head, classes, input_scale)
-    found = replace(found, box_voting=box_voting and found.nms)
+    found, graph = float_graph(source, size, head, classes, input_scale, box_voting)
     graph = with_outputs_of(chip, _in_opsets(graph, chip, steps))
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     subject = Subject(graph, found, chip, PictureStream(files, width, height, color, align), progress or _silent)
@@ -132,9 +129,10 @@ def quantize(
     return job.write(out, content, order, force)
 
 
-def _steps(recipe: Recipe, chip: Target, float_time: float | None) -> Recipe:
+def _steps(recipe: Recipe, chip: Target, wanted: Sequence[str], float_time: float | None) -> Recipe:
     """The recipe with the chip's own share of time for float layers, where it spends and the user names none; without
-    `spend` where the chip has no float."""
+    `spend` where the chip has no float. Refuses what chip or machine cannot do."""
+    _check_steps(recipe, wanted, chip, float_time)
     if not chip.has_float:
         return recipe.switched(off=["spend"])
     own = chip.float_time if float_time is None and recipe.takes("spend") else 0.0
@@ -416,7 +414,7 @@ def _pictures(calib: str | Path | None) -> list[Path]:
     return list_images(calib)
 
 
-def _check_options(precision: str, color: str, align: str, input_scale: float) -> None:
+def _check_options(chip: Target, precision: str, color: str, align: str, input_scale: float) -> None:
     for what, value, known in (
         ("precision", precision, PRECISIONS),
         ("color", color, ("RGB", "BGR")),
@@ -426,16 +424,8 @@ def _check_options(precision: str, color: str, align: str, input_scale: float) -
             raise QuantizeError(f"{what} {value!r} is not known; expected {' or '.join(known)}")
     if not np.isfinite(input_scale) or input_scale <= 0:
         raise QuantizeError(f"input scale {input_scale} is not a positive number; use 1/255 or 1")
-
-
-def _check_float(chip: Target, precision: str, wanted: Sequence[str], float_time: float | None) -> None:
-    if chip.has_float:
-        return
-    if precision != "int8":
+    if precision != "int8" and not chip.has_float:
         raise QuantizeError(f"target {chip.chip!r} has no float; take precision int8, or another target")
-    if float_time is not None or "spend" in wanted:
-        asked = "the step spend" if float_time is None else "--float-time"
-        raise QuantizeError(f"target {chip.chip!r} has no float to spend time on; leave out {asked}")
 
 
 def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> None:
@@ -447,8 +437,10 @@ def _check_out(out: Path, chip: Target, order: Order | None, force: bool) -> Non
             check_free(out.with_suffix(KIT), force, kit=True)
 
 
-def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target, precision: str, float_time: float | None) -> None:
-    _check_float(chip, precision, wanted, float_time)
+def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target, float_time: float | None) -> None:
+    if not chip.has_float and (float_time is not None or "spend" in wanted):
+        asked = "the step spend" if float_time is None else "--float-time"
+        raise QuantizeError(f"target {chip.chip!r} has no float to spend time on; leave out {asked}")
     if "prescale" in wanted and not chip.place.prescale:
         raise QuantizeError(f"target {chip.chip!r} has one scale per activation; leave out the step prescale")
     learning = [step for step in LEARNING if steps.takes(step)]
@@ -457,7 +449,12 @@ def _check_steps(steps: Recipe, wanted: Sequence[str], chip: Target, precision: 
 
 
 def float_graph(
-    source: SourceModel, size: tuple[int, int] | None, form: str, classes: tuple[str, ...] | None, input_scale: float
+    source: SourceModel,
+    size: tuple[int, int] | None,
+    form: str,
+    classes: tuple[str, ...] | None,
+    input_scale: float,
+    box_voting: bool = True,
 ) -> tuple[Head, ir.Model]:
     """The head, and the float graph from uint8 pixels to the head's raw tensors. Arguments as of `quantize`."""
     size = size or source.size
@@ -467,4 +464,5 @@ def float_graph(
     count = None if classes is None else len(classes)
     found = find_head(model, count) if form == "auto" else passthrough_head(model, form, count)
     model = cut_head(model, found)
+    found = replace(found, box_voting=box_voting and found.nms)
     return found, run_passes(model, Uint8Input(input_scale))

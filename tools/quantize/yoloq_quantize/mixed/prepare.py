@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from yoloq_quantize.calibrate import calibrate
@@ -42,7 +42,6 @@ def prepare(source: Source, pictures: int, progress: Progress) -> tuple[Subject,
     model = load_model(source.model)
     classes = class_names(source.data) if source.data is not None else model.classes
     head, graph = float_graph(model, source.size, source.head, classes, source.input_scale)
-    head = replace(head, box_voting=head.nms)
     graph = with_outputs_of(chip, graph)
     _, height, width, _ = (int(side) for side in graph.graph.inputs[0].shape)
     stream = PictureStream(files, width, height, source.color, source.align)
