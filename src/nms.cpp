@@ -7,6 +7,9 @@ namespace yq {
 
 namespace {
 
+// A box that overlaps less is suppressed where the threshold says so, but may be of another object: it has no vote.
+constexpr float least_vote = 0.7f;
+
 float iou(const Candidate &a, const Candidate &b) {
     const float width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
     const float height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
@@ -49,7 +52,7 @@ void nms(CandidateList &list, float iou_threshold, size_t max_detections, BoxVot
         float common = 0;
         const size_t by = suppressor(items[i], items, kept, iou_threshold, &common);
         if (by < kept) {
-            if (votes) vote(votes[by], items[i], common);
+            if (votes && common > least_vote) vote(votes[by], items[i], common);
         } else if (kept < max_detections) {
             items[kept] = items[i];
             if (votes) {

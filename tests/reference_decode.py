@@ -201,7 +201,8 @@ def nms(candidates: np.ndarray, iou_threshold: float, max_detections: int) -> np
 
 def voted_boxes(candidates: np.ndarray, iou_threshold: float, max_detections: int) -> np.ndarray:
     """Boxes float64 (n, 4) of what nms() keeps, with box voting: every candidate votes for the first kept one of its
-    class that it overlaps by more than the threshold, or for itself if it is kept, with its score times the IoU."""
+    class that it overlaps by more than the threshold, if by more than 0.7 too, or for itself if it is kept; with its
+    score times the IoU."""
     candidates, kept = in_order(candidates), nms(candidates, iou_threshold, max_detections)
     boxes = np.stack([candidates[name] for name in ("x1", "y1", "x2", "y2")], 1).astype(np.float64)
     places = [int(np.flatnonzero(candidates["position"] == one["position"])[0]) for one in kept]
@@ -211,8 +212,9 @@ def voted_boxes(candidates: np.ndarray, iou_threshold: float, max_detections: in
         for place in [index] if index in votes else places:
             share = 1.0 if place == index else iou[place, index]
             rival = candidates["class_id"][place] == one["class_id"] and share > np.float32(iou_threshold)
-            if place == index or rival:
+            if share > 0.7 and (place == index or rival):
                 votes[place].append((float(one["score"]) * share, boxes[index]))
+            if place == index or rival:
                 break
     return np.array([
         sum(weight * box for weight, box in votes[place]) / sum(weight for weight, _ in votes[place])

@@ -172,6 +172,8 @@ def test_box_voting_is_the_mean_by_score_and_overlap() -> None:
     assert kept.scores.tolist() == suppress(found, 0.7, 300).scores.tolist()
     assert kept.boxes[0, 3] == pytest.approx((0.8 * 10 + 0.6 * 0.9 * 9) / (0.8 + 0.6 * 0.9))
     assert kept.boxes[1:].tolist() == boxes[2:].tolist()
+    low = Candidates(np.array([[0, 0, 10, 10], [0, 0, 10, 6]], np.float32), found.scores[:2], found.class_ids[:2])
+    assert suppress(low, 0.45, 300, box_voting=True).boxes.tolist() == [[0, 0, 10, 10]]  # suppressed without a vote
     assert found.boxes[0, 3] == 10  # what was given stays
 
 

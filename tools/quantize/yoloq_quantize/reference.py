@@ -22,6 +22,8 @@ import onnxruntime as ort
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.metrics import Detections, box_iou
 
+LEAST_VOTE = 0.7  # IoU: a box that overlaps less may be of another object
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -186,7 +188,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def suppress(found: Candidates, iou_threshold: float, limit: int, box_voting: bool = False) -> Candidates:
     """Greedy class-aware NMS over sorted candidates: drops what overlaps a better kept one by IoU > iou_threshold.
-    With box_voting a kept box becomes the mean of its own and of the boxes that it drops, by score * IoU."""
+    With box_voting a kept box becomes the mean of its own and of the boxes that it drops with an IoU above LEAST_VOTE,
+    by score * IoU."""
     kept: list[int] = []
     boxes = found.boxes.copy()
     for class_id in np.unique(found.class_ids):
@@ -198,9 +201,10 @@ def suppress(found: Candidates, iou_threshold: float, limit: int, box_voting: bo
             overlap = box_iou(found.boxes[left[:1]], found.boxes[left])[0]
             overlap[0] = 1  # itself, of whatever area
             same = overlap > iou_threshold
-            if box_voting and same.sum() > 1:
-                weights = found.scores[left[same]].astype(np.float64) * overlap[same]
-                boxes[left[0]] = weights @ found.boxes[left[same]] / weights.sum()
+            voting = same & (overlap > LEAST_VOTE)
+            if box_voting and voting.sum() > 1:
+                weights = found.scores[left[voting]].astype(np.float64) * overlap[voting]
+                boxes[left[0]] = weights @ found.boxes[left[voting]] / weights.sum()
             left = left[1:][~same[1:]]
     return replace(found, boxes=boxes).take(np.array(sorted(kept), np.int64)[:limit])
 
