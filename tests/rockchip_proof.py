@@ -22,7 +22,7 @@ from families.family import FAMILIES
 from sophgo_proof import CALIB, CALIBRATION, DEMO, figures, matched, timed
 from yoloq_quantize import quantize
 from yoloq_quantize.bootstrap import paired_bootstrap
-from yoloq_quantize.compile.rockchip import BREAKS, Job, Simulator, read_layers
+from yoloq_quantize.compile.rockchip import FAILS_ON_ATTENTION, Job, Simulator, read_layers
 from yoloq_quantize.dataset import Dataset, list_images, load_dataset
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import run_detector, run_model
@@ -139,7 +139,8 @@ def vendor_side(
     graph, names = vendor_graph(like)
     config, build = options
     build = {"do_quantization": True, "dataset": str(dataset), **build}
-    job = Job(graph, target, 255.0, unwanted=(BREAKS,), config=config, build=build)  # else it would build twice
+    unwanted = (FAILS_ON_ATTENTION,)  # else it would build twice
+    job = Job(graph, target, 255.0, unwanted=unwanted, config=config, build=build)
     tries = 1 if config else TRIES
     try:
         simulator, seconds = fastest(lambda: Simulator(job, names, folder / "vendor.log"), tries)

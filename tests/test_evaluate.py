@@ -215,6 +215,8 @@ def test_a_reference_votes_as_the_package_does(
     )
     evaluate(package, small_data, reference=model)
     assert asked[1]["box_voting"] is voting
+    with pytest.raises(QuantizeError, match="says itself whether boxes vote"):
+        run_model(package, few, box_voting=voting)
 
 
 def test_letterbox_rule_and_its_way_back() -> None:

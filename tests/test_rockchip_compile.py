@@ -17,9 +17,8 @@ import pytest
 
 import test_sophgo_lowering as small
 from backend_contract import Case, Module, Session, Tensor, refused
-from exact import exact_session
 from sophgo_tiny import float_graph, pictures, quantised
-from vendor_case import both_packages, error, manifest
+from vendor_case import both_packages, manifest, simulator_errors
 from yoloq_quantize import quantize
 from yoloq_quantize.compile.rockchip import RknnToolkit, compile_rockchip, explain, read_layers, read_outputs, simulate
 from yoloq_quantize.errors import QuantizeError
@@ -41,15 +40,7 @@ def packages(vendors_compilers: None, tmp_path_factory: pytest.TempPathFactory) 
 def errors(
     proto: onnx.ModelProto, picture: np.ndarray, folder: Path, wanted: onnx.ModelProto | None = None
 ) -> list[float]:
-    """Of each raw tensor of `proto` on the simulator, against `wanted` in ONNX Runtime; `proto` itself if none."""
-    session = exact_session(wanted or proto)
-    names = [output.name for output in session.get_outputs()]
-    simulator = simulate(proto.SerializeToString(), TARGET, folder / "log")
-    try:
-        found = simulator.run(names, {"images_u8": picture})
-    finally:
-        simulator.close()
-    return [error(*pair) for pair in zip(found, session.run(names, {"images_u8": picture}), strict=True)]
+    return simulator_errors(proto, TARGET, picture, folder, wanted)
 
 
 def test_the_package_says_what_the_compiler_made(packages: dict[str, Path]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import attention_tiny
 from exact import exact_session
-from vendor_case import both_packages, error, manifest
+from vendor_case import both_packages, manifest, simulator_errors
 from yoloq_quantize.compile.rockchip import compile_rockchip, simulate
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.scheme import Target, load_target
@@ -24,15 +24,7 @@ pytestmark = pytest.mark.usefixtures("vendors_compilers")
 
 
 def errors(proto: onnx.ModelProto, target: Target, folder: Path) -> list[float]:
-    """Of each raw tensor on the simulator, against the same graph in ONNX Runtime."""
-    session, picture = exact_session(proto), attention_tiny.pictures(9)[8]
-    names = [output.name for output in session.get_outputs()]
-    simulator = simulate(proto.SerializeToString(), target, folder / "log")
-    try:
-        found = simulator.run(names, {"images_u8": picture})
-    finally:
-        simulator.close()
-    return [error(*pair) for pair in zip(found, session.run(names, {"images_u8": picture}), strict=True)]
+    return simulator_errors(proto, target, attention_tiny.pictures(9)[8], folder)
 
 
 @pytest.mark.parametrize("chip", ["rv1106", "rv1103"])
@@ -51,14 +43,12 @@ def test_attention_and_outputs_compute_the_quantised_graph(tmp_path: Path) -> No
     made = compile_rockchip(proto.SerializeToString(), TARGET, tmp_path / "log", lambda items, _: items)
     assert made.summary["f16_operators"] == 0 and made.summary["int8_operators"] > 10
     found = errors(proto, TARGET, tmp_path)
-    print(found)
     assert max(found) < MOST_ERROR
 
 
 def test_attention_with_a_second_input_that_is_not_symmetric_is_seen(tmp_path: Path) -> None:
     ignorant = replace(TARGET, place=replace(TARGET.place, symmetric_second=()))
     found = errors(attention_tiny.quantised(ignorant), ignorant, tmp_path)
-    print(found)
     assert max(found) > MOST_ERROR
 
 
@@ -74,7 +64,6 @@ def test_a_convolution_gives_the_graphs_own_integers(compiler: dict, tmp_path: P
         simulator.close()
     (wanted,) = exact_session(proto).run(["box_0"], {"images_u8": picture})
     other = float((np.abs(found - wanted) > 0.01 * np.abs(wanted).max() / 255).mean())
-    print(compiler, other)
     assert other < 0.01 if compiler else other > 0.05
 
 
@@ -83,5 +72,4 @@ def test_an_operator_that_needs_float_is_one_line(tmp_path: Path) -> None:
     log = tmp_path / "made.log"
     with pytest.raises(QuantizeError, match=r"Conv '\w+' cannot run in F16 on \S*rv1106, nor in INT8 here") as said:
         compile_rockchip(proto.SerializeToString(), TARGET, log, lambda items, _: items)
-    print(said.value)
     assert "\n" not in str(said.value) and log.exists()

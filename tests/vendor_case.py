@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 
+from exact import exact_session
 from flow_case import make_world
 from yoloq_quantize import quantize
+from yoloq_quantize.compile.rockchip import simulate
+from yoloq_quantize.scheme import Target
 
 
 def both_packages(folder: Path, chip: str) -> dict[str, Path]:
@@ -28,3 +32,18 @@ def manifest(package: Path) -> dict:
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
     """RMS by standard deviation."""
     return float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+
+
+def simulator_errors(
+    proto: onnx.ModelProto, target: Target, picture: np.ndarray, folder: Path, wanted: onnx.ModelProto | None = None
+) -> list[float]:
+    """Of each raw tensor of `proto` on Rockchip's simulator, against `wanted` in ONNX Runtime; `proto` itself if
+    none. folder: for the compiler's log."""
+    session = exact_session(wanted or proto)
+    names = [output.name for output in session.get_outputs()]
+    simulator = simulate(proto.SerializeToString(), target, folder / "log")
+    try:
+        found = simulator.run(names, {"images_u8": picture})
+    finally:
+        simulator.close()
+    return [error(*pair) for pair in zip(found, session.run(names, {"images_u8": picture}), strict=True)]

@@ -178,11 +178,13 @@ def open_detector(
     exact: bool = True,
     box_voting: bool | None = None,
 ) -> Detector:
-    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, box_voting: of the
-    reference; see ReferenceDetector."""
+    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, box_voting: of an
+    ONNX model; see ReferenceDetector."""
     path = Path(path)
     if not path.exists():
         raise QuantizeError(f"{path}: no such file; give a .yoloq package or a .onnx model")
+    if box_voting is not None and path.is_dir():
+        raise QuantizeError(f"{path}: a package says itself whether boxes vote; leave box_voting out")
     limits = {
         "score_threshold": score_threshold,
         "iou_threshold": iou_threshold,

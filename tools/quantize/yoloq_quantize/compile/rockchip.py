@@ -32,8 +32,11 @@ PYTHON = "3.11"
 VERSION = "2.5.0"
 RKNN = "model.rknn"
 HERE = Path(__file__).parent
-BREAKS = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"  # ends with an IndexError on attention in INT8
-UNWANTED = ("fuse_concat_conv", BREAKS)  # the first takes a convolution of a Concat apart, and runs the parts in F16
+FAILS_ON_ATTENTION = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"  # with an IndexError, where it is INT8
+UNWANTED = (
+    "fuse_concat_conv",  # takes a convolution of a Concat apart, and runs the parts in F16
+    FAILS_ON_ATTENTION,
+)
 MOST_RULES = 8  # of the compiler's optimisations that may fail and be left out
 
 # What the vendor's tools say -> what it means. {0} is what the expression found. Fail, NotImplemented and InvalidGraph

@@ -2,7 +2,7 @@
 """Which parts of a network lose what in INT8: each layer, block, branch of the head and shared scale by itself.
 
 The measure is the error of the raw head (objective.py), which adds up over independent quantisers: an error of 1 is as
-much as the model's answers vary anyway. Nothing is compiled but one switchboard.
+much as the model's answers vary anyway. Nothing is compiled but a switchboard's few tails.
 """
 
 from __future__ import annotations
