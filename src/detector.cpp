@@ -31,6 +31,19 @@ void drop_outside(CandidateList &list, const LetterboxBox &box) {
     list.truncate(static_cast<size_t>(end - list.data()));
 }
 
+// What a box covers of one side of a picture that is `length` long; pixels.
+struct Span {
+    float low, high;
+};
+
+// Scaled about its centre. An end that the picture cuts off stays, and so does some of it.
+Span scaled(Span span, float scale, float length) {
+    const float move = (span.high - span.low) * (scale - 1) * 0.5f;
+    if (span.low > 0) span.low = std::max(span.low - move, 0.f);
+    if (span.high < length) span.high = std::min(span.high + move, length);
+    return span;
+}
+
 bool is_index(const std::string &text) {
     return !text.empty() && text.size() <= 9 &&
            std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -271,9 +284,13 @@ void Detector::finish(Run &run, uint32_t slot) {
 void Detector::write(Run &run, const Picture &picture, const CandidateList &candidates) {
     const ImageView &view = picture.view;
     const LetterboxBox &box = picture.box;
-    const auto back = [](float value, int32_t offset, float scale, int32_t begin, int32_t length) {
-        const float inside = std::clamp((value - static_cast<float>(offset)) * scale, 0.f, static_cast<float>(length));
-        return inside + static_cast<float>(begin);
+    const BoxScale &sides = package_.head.box_scale;
+    const auto back = [](float low, float high, int32_t offset, float scale, int32_t length, float side) {
+        const auto most = static_cast<float>(length);
+        const auto inside = [&](float value) {
+            return std::clamp((value - static_cast<float>(offset)) * scale, 0.f, most);
+        };
+        return scaled({inside(low), inside(high)}, side, most);
     };
     const auto written = static_cast<uint32_t>(std::min<size_t>(candidates.size(), run.results.capacity_each));
     yq_detection *out = run.results.detections;
@@ -281,10 +298,12 @@ void Detector::write(Run &run, const Picture &picture, const CandidateList &cand
     for (uint32_t i = 0; i < written; ++i) {
         const Candidate &candidate = candidates.data()[i];
         out[i] = {};
-        out[i].x1 = back(candidate.x1, box.left, box.scale_x, view.roi_x, view.roi_width);
-        out[i].y1 = back(candidate.y1, box.top, box.scale_y, view.roi_y, view.roi_height);
-        out[i].x2 = back(candidate.x2, box.left, box.scale_x, view.roi_x, view.roi_width);
-        out[i].y2 = back(candidate.y2, box.top, box.scale_y, view.roi_y, view.roi_height);
+        const Span across = back(candidate.x1, candidate.x2, box.left, box.scale_x, view.roi_width, sides.width);
+        const Span down = back(candidate.y1, candidate.y2, box.top, box.scale_y, view.roi_height, sides.height);
+        out[i].x1 = across.low + static_cast<float>(view.roi_x);
+        out[i].y1 = down.low + static_cast<float>(view.roi_y);
+        out[i].x2 = across.high + static_cast<float>(view.roi_x);
+        out[i].y2 = down.high + static_cast<float>(view.roi_y);
         out[i].score = candidate.score;
         out[i].class_id = candidate.class_id;
     }

@@ -23,6 +23,10 @@ struct Anchor {
     float width, height; // input pixels
 };
 
+struct BoxScale { // factors of a box's sides about its centre
+    float width = 1, height = 1;
+};
+
 struct HeadSpec {
     BoxForm box = BoxForm::ltrb;
     ScoreForm score = ScoreForm::logit;
@@ -30,6 +34,7 @@ struct HeadSpec {
     bool objectness = false;
     bool nms = false;
     bool box_voting = false; // of nms
+    BoxScale box_scale;
     std::vector<int32_t> strides;
     std::vector<std::vector<Anchor>> anchors; // by level
     std::vector<HeadOutput> outputs;

@@ -144,6 +144,10 @@ void read_head(const Field &head, Package *out) {
     spec.nms = head["nms"].boolean();
     if (head.has("box_voting")) spec.box_voting = head["box_voting"].boolean();
     if (spec.box_voting && !spec.nms) head["box_voting"].refuse("false where nms is false");
+    if (head.has("box_scale")) {
+        const std::vector<Field> sides = head["box_scale"].items(2, 2);
+        spec.box_scale = {sides[0].number(0.5f, 2), sides[1].number(0.5f, 2)};
+    }
     for (const Field &stride : head["strides"].items(0, 8))
         spec.strides.push_back(static_cast<int32_t>(stride.integer(1, 1024)));
     if (head.has("anchors")) spec.anchors = read_anchors(head["anchors"], spec.strides.size());

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -103,4 +103,8 @@ def vendor_side(folder: Path, calib: Path, data: Dataset, plain: Sequence[Detect
     with tempfile.TemporaryDirectory(dir=folder) as work:
         dataset = rockchip_proof.calibration_list(Path(work), list_images(calib))
         way = (rockchip_proof.INT8, ({}, {}))
-        return rockchip_proof.vendor_side(*way, like, folder, dataset, data, plain, CHIP)
+
+        def judge(run: Callable[[Dataset], Sequence[Detections]]) -> dict:
+            return rockchip_proof.beside(run(data), data, plain)
+
+        return rockchip_proof.vendor_side(*way, like, folder, dataset, judge, CHIP)

@@ -215,7 +215,7 @@ def test_a_reference_votes_as_the_package_does(
     )
     evaluate(package, small_data, reference=model)
     assert asked[1]["box_voting"] is voting
-    with pytest.raises(QuantizeError, match="says itself whether boxes vote"):
+    with pytest.raises(QuantizeError, match="says itself what is done to boxes; leave box_voting out"):
         run_model(package, few, box_voting=voting)
 
 

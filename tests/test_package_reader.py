@@ -132,6 +132,8 @@ EDITS = {
     "objectness": (put("head.objectness", 1), "true or false"),
     "voting": (put("head.box_voting", "yes"), "head.box_voting must be true or false"),
     "voting without NMS": (lambda m: m["head"].update(nms=False, box_voting=True), "false where nms is false"),
+    "box scale": (put("head.box_scale", [1, 0.5]), "head.box_scale[1] must be a number above 0.5"),
+    "box scale of one side": (put("head.box_scale", [0.9]), "head.box_scale must be a list of 2 to 2"),
     "strides": (put("head.strides", [8, 16, 31]), "stride"),
     "head tensor": (put("head.outputs.0.tensor", "nobody"), "head.outputs[0].tensor"),
     "head role": (put("head.outputs.0.role", "mask"), "role"),

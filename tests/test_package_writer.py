@@ -80,6 +80,7 @@ def test_manifest_says_what_the_document_says(tmp_path: Path, content: PackageCo
         "objectness": False,
         "nms": True,
         "box_voting": False,
+        "box_scale": [1.0, 1.0],
         "strides": [8],
         "anchors": None,
         "outputs": [{"tensor": "box_0", "role": "box", "level": 0}, {"tensor": "score_0", "role": "score", "level": 0}],

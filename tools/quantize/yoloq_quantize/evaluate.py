@@ -19,11 +19,22 @@ from tqdm import tqdm
 
 from yoloq_quantize.dataset import Dataset, Sample, load_dataset, load_pictures
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.metrics import MAX_DETECTIONS, Accuracy, Agreement, Detections, measure_accuracy, measure_agreement
+from yoloq_quantize.metrics import (
+    MAX_DETECTIONS,
+    Accuracy,
+    Agreement,
+    Detections,
+    Scale,
+    box_ratios,
+    measure_accuracy,
+    measure_agreement,
+    median_ratio,
+)
 from yoloq_quantize.reference import ReferenceDetector, package_head
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7
+RATIO_OBJECTS = 50  # found ones, for a ratio of labels to boxes: the median of fewer is known to a percent or two
 SIMULATOR = "simulator"
 _DEVICE = ("device_temperature_c", "device_power_w", "device_utilization_percent", "device_memory_used")
 
@@ -92,7 +103,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of `evaluate`. accuracy: None without labels; agreement: None without a reference model."""
+    """Result of `evaluate`. accuracy: None without labels; agreement: None without a reference model. label_ratio:
+    label through box, medians of widths and heights; None where few objects are found."""
 
     model: str
     engine: str
@@ -103,6 +115,7 @@ class Evaluation:
     reference: str | None
     agreement: Agreement | None
     latency: Latency
+    label_ratio: Scale | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,7 +145,7 @@ def evaluate(
     run = run_model(path, dataset, engine=engine, progress=progress)
     agreement = None
     if reference is not None:
-        other = run_model(reference, dataset, progress=progress, box_voting=_box_voting(path, reference))
+        other = run_model(reference, dataset, progress=progress, **_box_rules(path, reference))
         agreement = measure_agreement(run.detections, other.detections)
     return Evaluation(
         model=str(path),
@@ -144,12 +157,21 @@ def evaluate(
         reference=None if reference is None else str(reference),
         agreement=agreement,
         latency=run.latency,
+        label_ratio=_label_ratio(dataset, run),
     )
 
 
-def _box_voting(path: Path, reference: Path | str) -> bool | None:
-    """What an ONNX beside a package has to do so that both have the same; a package does what it says."""
-    return None if Path(reference).is_dir() or not path.is_dir() else package_head(path).box_voting
+def _label_ratio(dataset: Dataset, run: Run) -> Scale | None:
+    ratios = [box_ratios(found, sample) for found, sample in zip(run.detections, dataset.samples, strict=True)]
+    return median_ratio(ratios) if sum(map(len, ratios)) >= RATIO_OBJECTS else None
+
+
+def _box_rules(path: Path, reference: Path | str) -> dict[str, Any]:
+    """What an ONNX beside a package has to do with boxes so that both do the same; a package does what it says."""
+    if Path(reference).is_dir() or not path.is_dir():
+        return {}
+    head = package_head(path)
+    return {"box_voting": head.box_voting, "box_scale": head.box_scale}
 
 
 def run_model(
@@ -159,9 +181,10 @@ def run_model(
     engine: str = "auto",
     progress: bool = False,
     box_voting: bool | None = None,
+    box_scale: tuple[float, float] | None = None,
 ) -> Run:
     """Opens a model as accuracy is measured everywhere, and runs it over a data set."""
-    detector = open_detector(path, engine=engine, box_voting=box_voting)
+    detector = open_detector(path, engine=engine, box_voting=box_voting, box_scale=box_scale)
     try:
         return run_detector(detector, dataset, Path(path).name, progress)
     finally:
@@ -177,14 +200,16 @@ def open_detector(
     threads: int = 0,
     exact: bool = True,
     box_voting: bool | None = None,
+    box_scale: tuple[float, float] | None = None,
 ) -> Detector:
-    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime, box_voting: of an
-    ONNX model; see ReferenceDetector."""
+    """A detector for a package or an ONNX model; close() it. threads, exact: of ONNX Runtime; box_voting, box_scale:
+    of an ONNX model; see ReferenceDetector."""
     path = Path(path)
     if not path.exists():
         raise QuantizeError(f"{path}: no such file; give a .yoloq package or a .onnx model")
-    if box_voting is not None and path.is_dir():
-        raise QuantizeError(f"{path}: a package says itself whether boxes vote; leave box_voting out")
+    for rule, given in (("box_voting", box_voting), ("box_scale", box_scale)):
+        if given is not None and path.is_dir():
+            raise QuantizeError(f"{path}: a package says itself what is done to boxes; leave {rule} out")
     limits = {
         "score_threshold": score_threshold,
         "iou_threshold": iou_threshold,
@@ -196,7 +221,7 @@ def open_detector(
         return ReferenceDetector(path, session=open_simulator(path), **limits)
     if _uses_library(path, engine):
         return LibraryDetector(path, **limits)
-    return ReferenceDetector(path, threads=threads, exact=exact, box_voting=box_voting, **limits)
+    return ReferenceDetector(path, threads=threads, exact=exact, box_voting=box_voting, box_scale=box_scale, **limits)
 
 
 def run_detector(detector: Detector, dataset: Dataset, title: str = "", progress: bool = False) -> Run:

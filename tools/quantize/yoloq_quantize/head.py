@@ -61,6 +61,7 @@ class Head:
     classes: int
     family: str
     box_voting: bool = False  # of nms; the user's choice, no fact of the graph
+    box_scale: tuple[float, float] = (1.0, 1.0)  # factors of a box's width and height, from labels
 
 
 def find_head(model: ir.Model, classes: int | None = None) -> Head:

@@ -24,6 +24,9 @@ MAX_DETECTIONS = 300
 AGREEMENT_SCORE = 0.25  # detections that a user sees by default
 AGREEMENT_SCORE_TOLERANCE = 0.05
 AGREEMENT_IOU = 0.9
+RATIO_IOU = 0.5
+
+Scale = tuple[float, float]  # of width and of height
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,22 @@ def match_pairs(a: Detections, b: Detections, min_iou: float, max_score_gap: flo
             taken_b.add(j)
             pairs.append((i, j))
     return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def box_ratios(found: Detections, truth: Sample) -> np.ndarray:
+    """Label through box of one picture's objects that are found (score >= 0.25, same class, IoU >= 0.5): float64
+    (n, 2), of widths and of heights."""
+    seen, plain = found.above(AGREEMENT_SCORE), ~truth.crowd
+    labels = Detections(truth.boxes[plain], np.ones(int(plain.sum()), np.float32), truth.class_ids[plain])
+    pairs = match_pairs(seen, labels, RATIO_IOU)
+    ours, theirs = seen.boxes[pairs[:, 0]].astype(np.float64), labels.boxes[pairs[:, 1]].astype(np.float64)
+    return (theirs[:, 2:] - theirs[:, :2]) / (ours[:, 2:] - ours[:, :2])
+
+
+def median_ratio(ratios: Sequence[np.ndarray]) -> Scale:
+    """The medians over all pictures' `box_ratios`: factors that boxes lack to be as large as labels."""
+    width, height = np.median(np.concatenate(ratios), axis=0)
+    return round(float(width), 4), round(float(height), 4)
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

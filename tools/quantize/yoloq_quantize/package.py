@@ -186,6 +186,7 @@ def build_manifest(content: PackageContent) -> dict[str, Any]:
             "objectness": head.objectness,
             "nms": head.nms,
             "box_voting": head.box_voting,
+            "box_scale": list(head.box_scale),
             "strides": list(head.strides),
             "anchors": None if head.anchors is None else [[list(anchor) for anchor in level] for level in head.anchors],
             "outputs": [{"tensor": output.name, "role": output.role, "level": output.level} for output in head.outputs],

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that knows the order of a quantisation: load, passes, head, cut, swap, equalize, prescale, place,
-calibrate, params, ranges, rounding, biases, reconstruct, spend, mixed, measure, compile, package."""
+"""The one place that knows the order of a quantisation: load, passes, head, cut, boxes, swap, equalize, prescale,
+place, calibrate, params, ranges, rounding, biases, reconstruct, spend, mixed, measure, compile, package."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from yoloq_quantize.pictures import PictureStream
 from yoloq_quantize.place import place
 from yoloq_quantize.recipes import Recipe, load_recipe
 from yoloq_quantize.recover.bias import correct_biases
+from yoloq_quantize.recover.boxes import boxes_to_labels
 from yoloq_quantize.recover.equalize import equalize
 from yoloq_quantize.recover.prescale import prescale
 from yoloq_quantize.recover.ranges import search_ranges
@@ -110,7 +111,7 @@ def quantize(
     out, order, chip = Path(out), (order or Order()) if compiled else None, load_target(target)
     _check_options(chip, precision, color, align, input_scale)
     steps = _steps(load_recipe(recipe).switched(steps_on, steps_off, max_drop, float_time), chip, steps_on, float_time)
-    files = [] if precision != "int8" else _pictures(calib)
+    files = _pictures(calib) if precision == "int8" or steps.takes("boxes") else []
     _check_out(out, chip, order, force)
     source = load_model(model)
     classes = source.classes if data is None else class_names(data)
@@ -120,8 +121,7 @@ def quantize(
     subject = Subject(graph, found, chip, PictureStream(files, width, height, color, align), progress or _silent)
     job = _Job(subject, steps, _names(classes, found.classes), out.with_name(f".{out.name}.learning"))
     float_artifact = _bytes(graph.clone())
-    if precision == "int8":
-        graph = job.quantize(files, train_pictures)
+    graph = job.make(precision, files, train_pictures)
     shape = InputSpec(graph.graph.inputs[0].name, width, height, color, align=align)
     content = job.content(source, graph, shape, name, precision, backend_options or {})
     if data is not None and measure:
@@ -190,8 +190,14 @@ class _Job:
     def __post_init__(self) -> None:
         self.original = self.subject  # what every loss is measured against, a swap's too
 
-    def quantize(self, files: Sequence[Path], train_pictures: str | Path | None) -> ir.Model:
-        """Takes the recipe's steps; the QDQ graph. files: the calibration pictures."""
+    def make(self, precision: str, files: Sequence[Path], train_pictures: str | Path | None) -> ir.Model:
+        """The package's graph. files: the calibration pictures."""
+        if self.recipe.takes("boxes"):
+            self.step("boxes", self._boxes)
+        return self._quantize(files, train_pictures) if precision == "int8" else self.subject.graph
+
+    def _quantize(self, files: Sequence[Path], train_pictures: str | Path | None) -> ir.Model:
+        """Takes the recipe's steps; the QDQ graph."""
         recipe = self.recipe
         self.warn(check_calibration(files))
         if recipe.takes("swap"):
@@ -309,6 +315,12 @@ class _Job:
         )
 
     # ------------------------------------------------------------------------------------------------------- steps
+
+    def _boxes(self) -> dict[str, Any]:
+        self.subject, fit = boxes_to_labels(self.subject, self.classes)
+        if fit.scale != fit.measured:
+            self.warn([f"step boxes: scaling boxes by {fit.measured} gains nothing ({fit.gain} of mAP50-95); left out"])
+        return {"scale": list(fit.scale), "measured": list(fit.measured), "pairs": fit.pairs, "gain": fit.gain}
 
     def _swap(self, train_pictures: str | Path | None) -> dict[str, Any]:
         from yoloq_quantize.swap import swap_activations  # PyTorch: only where a recipe asks for it

@@ -69,6 +69,13 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--without", dest="steps_off", action="append", default=[], metavar="STEP", help="leave one out"
     )
     parser.add_argument(
+        "--fit-boxes",
+        dest="steps_on",
+        action="append_const",
+        const="boxes",
+        help="scale all boxes as the labels beside the calibration pictures want them; the same as --with boxes",
+    )
+    parser.add_argument(
         "--swap-activations",
         dest="steps_on",
         action="append_const",
@@ -173,6 +180,10 @@ def _run_quantize(args: argparse.Namespace) -> int:
         f"{result.width}x{result.height}, {result.int8_convolutions} of {result.convolutions} convolutions in INT8 "
         f"({100 * result.int8_macs:.1f} % of the multiply-adds), {result.bytes / 1e6:.2f} MB"
     )
+    for done in result.steps:
+        if done.step == "boxes":
+            width, height = done.detail["scale"]
+            print(f"boxes scaled by {width:.3f} x {height:.3f}, from {done.detail['pairs']} labelled objects")
     if result.accuracy:
         before, after = result.accuracy["float"], result.accuracy["package"]
         print(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ import onnxruntime as ort
 
 from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.metrics import Detections, box_iou
+
+if TYPE_CHECKING:
+    from yoloq_quantize.head import Head as FoundHead
 
 LEAST_VOTE = 0.7  # IoU: a box that overlaps less may be of another object
 
@@ -77,6 +80,24 @@ class Head:
     strides: tuple[int, ...] = ()
     anchors: tuple[Any, ...] = ()  # by level, float (anchors, 2), pixels
     box_voting: bool = False
+    box_scale: tuple[float, float] = (1.0, 1.0)  # factors of a box's width and height
+
+    @staticmethod
+    def of(found: FoundHead) -> Head:
+        """As the toolchain describes it; tensors come in the order of its outputs."""
+        return Head(
+            box=found.box,
+            score=found.score,
+            nms=found.nms,
+            outputs=tuple((output.role, output.level) for output in found.outputs),
+            channel_axes=tuple(output.channel_axis for output in found.outputs),
+            reg_max=found.reg_max,
+            objectness=found.objectness,
+            strides=found.strides,
+            anchors=found.anchors or (),
+            box_voting=found.box_voting,
+            box_scale=found.box_scale,
+        )
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,19 @@ def keep(head: Head, found: Candidates, iou_threshold: float, limit: int) -> Can
     return suppress(found, iou_threshold, limit, head.box_voting) if head.nms else found.take(np.s_[:limit])
 
 
+def scale_boxes(boxes: np.ndarray, scale: tuple[float, float], limit: tuple[float, float]) -> np.ndarray:
+    """Boxes (n, 4) inside a picture of (width, height) `limit` with their sides times `scale`, about their centres; a
+    side that lies on the picture's edge stays, as the object may go on behind it. float32."""
+    scaled = boxes.astype(np.float64)
+    for low, (factor, length) in enumerate(zip(scale, limit, strict=True)):
+        high = low + 2
+        move = (scaled[:, high] - scaled[:, low]) * (factor - 1) / 2
+        begin = np.where(scaled[:, low] > 0, np.maximum(scaled[:, low] - move, 0), scaled[:, low])
+        end = np.where(scaled[:, high] < length, np.minimum(scaled[:, high] + move, length), scaled[:, high])
+        scaled[:, low], scaled[:, high] = begin, end
+    return scaled.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What differs between a float ONNX and a package's artefact."""
@@ -241,7 +275,8 @@ class ReferenceDetector:
 
     threads: of ONNX Runtime; 0: its own choice. Not for use from several threads at once. exact: pairs are computed in
     float32, as ONNX defines them; off for times: as ONNX Runtime comes, whose integers saturate on CPUs without VNNI.
-    box_voting: where the head has NMS; None: as a package says, and none for a `.onnx`.
+    box_voting: where the head has NMS; None: as a package says, and none for a `.onnx`. box_scale: factors of a box's
+    width and height; None: as a package says, and (1, 1) for a `.onnx`.
     session: runs instead of ONNX Runtime what another toolkit made of the `.onnx`, or a package's artefact; inputs and
     outputs are named alike. It is closed with the detector, if it can be.
     """
@@ -256,6 +291,7 @@ class ReferenceDetector:
         threads: int = 0,
         exact: bool = True,
         box_voting: bool | None = None,
+        box_scale: tuple[float, float] | None = None,
         session: Session | None = None,
     ) -> None:
         path = Path(path)
@@ -266,8 +302,9 @@ class ReferenceDetector:
             own = _open_session(path, threads, exact)
             self._plan = _onnx_plan(path, own)
             self._session = session or own
-        if box_voting is not None:
-            self._plan = replace(self._plan, head=replace(self._plan.head, box_voting=box_voting))
+        rules = {"box_voting": box_voting, "box_scale": box_scale}
+        rules = {name: rule for name, rule in rules.items() if rule is not None}
+        self._plan = replace(self._plan, head=replace(self._plan.head, **rules))
         self._score, self._iou, self._limit = score_threshold, iou_threshold, max_detections
         self.engine_ms = 0.0  # of the last detect(), without letterbox and decoder
         self.class_names = self._plan.class_names
@@ -291,7 +328,8 @@ class ReferenceDetector:
         ]
         found = decode(plan.head, real, self._class_count(real[0]), plan.size, self._score)
         found = keep(plan.head, found, self._iou, self._limit)
-        return Detections(box.undo(found.boxes, picture), found.scores, found.class_ids)
+        boxes = scale_boxes(box.undo(found.boxes, picture), plan.head.box_scale, picture)
+        return Detections(boxes, found.scores, found.class_ids)
 
     def _tensor(self, boxed: np.ndarray) -> np.ndarray:
         if self._plan.color == "RGB":
@@ -396,6 +434,7 @@ def _package_plan(package: Path) -> _Plan:
                 strides=tuple(head.get("strides") or ()),
                 anchors=tuple(head.get("anchors") or ()),
                 box_voting=head.get("box_voting", False),
+                box_scale=tuple(head.get("box_scale") or (1.0, 1.0)),
             ),
             class_names=tuple(manifest["classes"]),
             tensors=tuple(output["name"] for output in picked),

@@ -70,7 +70,11 @@ def inputs_of(step: str, job: Job, keys: dict[str, str]) -> dict[str, Any]:
 
 
 def _float_options(job: Job) -> dict[str, Any]:
-    return {key: value for key, value in job.options.items() if key in _ABOUT_THE_MODEL}
+    """What makes the same detector of the float model, boxes scaled to labels included."""
+    options = {key: value for key, value in job.options.items() if key in _ABOUT_THE_MODEL}
+    if "boxes" in job.options.get("steps_on", ()):
+        options |= {"calib": job.options.get("calib"), "steps_on": ["boxes"]}
+    return options
 
 
 # ------------------------------------------------------------------------------------------------ the steps themselves
@@ -79,8 +83,8 @@ def _float_options(job: Job) -> dict[str, Any]:
 def reference(context: Context) -> None:
     """The same model, cut and fed the same way, in float32: what every loss is measured against."""
     package = context.out / PACKAGE
-    options = _float_options(context.job)
-    quantize(context.job.model, None, package, _REFERENCE_TARGET, precision="float32", measure=False, **options)
+    options = {"calib": None, **_float_options(context.job)}
+    quantize(context.job.model, out=package, target=_REFERENCE_TARGET, precision="float32", measure=False, **options)
     if not context.job.gate.data.is_dir():
         write_json(context.out / FIGURES, _figures(_measure(context, package)))
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from yoloq_quantize.dataset import Dataset, Sample
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.head import Head
 from yoloq_quantize.metrics import MAX_DETECTIONS, Detections, match_pairs, measure_accuracy
 from yoloq_quantize.mixed.belief import SPREAD, Belief
 from yoloq_quantize.reference import Head as DecodeHead
@@ -93,7 +92,7 @@ class Objective:
 
     def __init__(self, subject: Subject, dataset: Dataset | None = None, pictures: int = PICTURES) -> None:
         """`dataset`: labels of calibration pictures, found by path; None: there are none. `pictures`: to read."""
-        self.subject, self.head = subject, decode_head(subject.head)
+        self.subject, self.head = subject, DecodeHead.of(subject.head)
         self.stream = subject.pictures.spread(pictures)
         runner = Runner(subject.graph)
         self._tensors = [self._ordered(runner.run(p)) for p in subject.progress(self.stream, "float answers")]
@@ -197,22 +196,6 @@ def combined_loss(labelled: float, expected: float, pictures: int) -> float:
     doubt = DOUBT * max(abs(expected), 0.1)
     share = doubt**2 / (doubt**2 + noise**2)
     return float(share * labelled + (1 - share) * expected)
-
-
-def decode_head(head: Head) -> DecodeHead:
-    """The head as the NumPy decoder takes it."""
-    return DecodeHead(
-        box=head.box,
-        score=head.score,
-        nms=head.nms,
-        outputs=tuple((output.role, output.level) for output in head.outputs),
-        channel_axes=tuple(output.channel_axis for output in head.outputs),
-        reg_max=head.reg_max,
-        objectness=head.objectness,
-        strides=head.strides,
-        anchors=head.anchors or (),
-        box_voting=head.box_voting,
-    )
 
 
 def _points(dataset: Dataset, found: list[Detections]) -> Points:

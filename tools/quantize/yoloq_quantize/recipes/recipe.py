@@ -12,7 +12,7 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.scheme import MOST_FLOAT_TIME
 
 # In the order in which pipeline.py takes them.
-STEPS = ("swap", "equalize", "prescale", "ranges", "rounding", "biases", "reconstruct", "spend", "mixed")
+STEPS = ("boxes", "swap", "equalize", "prescale", "ranges", "rounding", "biases", "reconstruct", "spend", "mixed")
 
 
 @dataclass(frozen=True)
