@@ -118,10 +118,7 @@ int32_t Detector::set_up(const yq_options &asked) {
         if (!std::filesystem::is_directory(path_from_utf8(plan.cache_dir), error))
             return fail(YQ_EINVAL, "cache_dir \"%.600s\" is no folder: create it first", plan.cache_dir.c_str());
     }
-    YQ_TRY(find_backend(backend, &api_));
-    if (!backend_serves(*api_, package_.chip))
-        return fail(YQ_EPACKAGE, "the package was compiled for %s, backend %s runs %s: quantize it for this target",
-                    package_.chip.c_str(), api_->name, api_->targets);
+    YQ_TRY(find_backend(backend, package_.chip, &api_));
     try {
         decoder_ =
             std::make_unique<Decoder>(package_.head, package_.outputs, static_cast<int32_t>(package_.classes.size()),

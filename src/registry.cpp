@@ -50,7 +50,9 @@ Module load_module(const std::string &name) {
     std::error_code error;
     if (!std::filesystem::exists(path, error)) {
         module.status = YQ_ENOTFOUND;
-        module.reason = "there is no " + path_to_utf8(path) + ": install the backend beside the yoloq library";
+        module.reason =
+            "there is no " + path_to_utf8(path) +
+            ": install it beside the yoloq library if your release has it, else quantize for another target";
         return module;
     }
     std::string reason;
@@ -99,21 +101,26 @@ const std::vector<std::string> &installed() {
     return names;
 }
 
+// Whether `backend` runs packages for `chip`.
+bool serves(const yqb_api &backend, const std::string &chip) {
+    const std::string targets = std::string(" ") + backend.targets + " ";
+    return targets == " * " || targets.find(" " + chip + " ") != std::string::npos;
+}
+
 } // namespace
 
-int32_t find_backend(const std::string &name, const yqb_api **out) {
+int32_t find_backend(const std::string &name, const std::string &chip, const yqb_api **out) {
     if (!is_module_name(name))
         return fail(YQ_EINVAL, "\"%.64s\" is no backend name: use lower-case letters, digits and _", name.c_str());
     const Module module = get_module(name);
+    // First, as no SDK would help.
+    if (module.api && !serves(*module.api, chip))
+        return fail(YQ_EPACKAGE, "the package was compiled for %s, backend %s runs %s: quantize it for this target",
+                    chip.c_str(), name.c_str(), module.api->targets);
     if (module.status != YQ_OK)
         return fail(module.status, "backend \"%s\" cannot be used: %s", name.c_str(), module.reason.c_str());
     *out = module.api;
     return YQ_OK;
-}
-
-bool backend_serves(const yqb_api &backend, const std::string &chip) {
-    const std::string targets = std::string(" ") + backend.targets + " ";
-    return targets == " * " || targets.find(" " + chip + " ") != std::string::npos;
 }
 
 uint32_t backend_count() {

@@ -10,11 +10,9 @@
 
 namespace yq {
 
-// The table of backend `name`, probed and usable; else ENOTFOUND or EBACKEND with the reason.
-int32_t find_backend(const std::string &name, const yqb_api **out);
-
-// Whether `backend` runs packages for `chip`.
-bool backend_serves(const yqb_api &backend, const std::string &chip);
+// The table of backend `name`, probed and usable, for packages of `chip`; else ENOTFOUND, EPACKAGE (it is for other
+// chips, whether or not it could run here) or EBACKEND with the reason.
+int32_t find_backend(const std::string &name, const std::string &chip, const yqb_api **out);
 
 uint32_t backend_count();
 int32_t backend_info(uint32_t index, yq_backend_desc *desc); // fills all but size

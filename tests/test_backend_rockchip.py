@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 import rockchip
 from backend_contract import EPACKAGE, ArtifactContract, Case, Module, Session, Tensor, pictures, refused, same
+from conftest import write_manifest
 
 
 def case_of(folder: Path, batch: int = 1, slow_ms: int = 0) -> Case:
@@ -112,6 +114,19 @@ def test_detect(tmp_path: Path, build_dir: Path) -> None:
     package = rockchip.package(tmp_path / "tiny.yoloq", rockchip.container())
     done = detect(package, build_dir / "testing" / "rockchip")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_chip_without_a_module_is_told_before_a_missing_runtime(tmp_path: Path) -> None:
+    """A library to copy would not help."""
+    package = rockchip.package(tmp_path / "tiny.yoloq", rockchip.container())
+    manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
+    manifest["target"]["chip"] = "rv1106"
+    write_manifest(package, manifest)
+    empty = tmp_path / "runtime"
+    empty.mkdir()
+    done = detect(package, empty)
+    assert done.returncode == 1
+    assert "compiled for rv1106, backend rockchip runs rk3588" in done.stderr
 
 
 @pytest.mark.parametrize("fault", ["chip", "cut", "no runtime", "another library"])
