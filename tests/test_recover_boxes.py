@@ -164,7 +164,14 @@ def test_evaluation_tells_that_boxes_are_too_large(package: Path, capsys: pytest
     assert 0.94 < float(width) < 0.98 and 0.93 < float(height) < 0.97
     assert told[1] == []  # of the package that has been told
     unlabelled = evaluate(package, FASTENERS / "images" / "calib", reference=package)
-    assert unlabelled.label_ratio is None
+    assert unlabelled.size_hint is None
+
+
+@pytest.mark.parametrize("on", [[], ["boxes"]])
+def test_a_recipe_that_measures_a_loss_says_so_too(pictures: Path, tmp_path: Path, on: list[str]) -> None:
+    """Unless the step mends it."""
+    result = quantize(MODEL, pictures, tmp_path / "p.yoloq", recipe="fast", steps_on=["mixed", *on], max_drop=50)
+    assert any("times as wide" in text and "--fit-boxes" in text for text in result.warnings) is not bool(on)
 
 
 def test_the_float_model_of_a_pipeline_has_its_boxes_scaled_too(tmp_path: Path) -> None:

@@ -24,17 +24,14 @@ from yoloq_quantize.metrics import (
     Accuracy,
     Agreement,
     Detections,
-    Scale,
-    box_ratios,
     measure_accuracy,
     measure_agreement,
-    median_ratio,
+    size_hint,
 )
 from yoloq_quantize.reference import ReferenceDetector, package_head
 
 SCORE_THRESHOLD = 0.001
 IOU_THRESHOLD = 0.7
-RATIO_OBJECTS = 50  # found ones, for a ratio of labels to boxes: the median of fewer is known to a percent or two
 SIMULATOR = "simulator"
 _DEVICE = ("device_temperature_c", "device_power_w", "device_utilization_percent", "device_memory_used")
 
@@ -103,8 +100,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of `evaluate`. accuracy: None without labels; agreement: None without a reference model. label_ratio:
-    label through box, medians of widths and heights; None where few objects are found."""
+    """Result of `evaluate`. accuracy: None without labels; agreement: None without a reference model. size_hint: for
+    people, where labels say that all boxes are too large or too small."""
 
     model: str
     engine: str
@@ -115,7 +112,7 @@ class Evaluation:
     reference: str | None
     agreement: Agreement | None
     latency: Latency
-    label_ratio: Scale | None = None
+    size_hint: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -157,13 +154,8 @@ def evaluate(
         reference=None if reference is None else str(reference),
         agreement=agreement,
         latency=run.latency,
-        label_ratio=_label_ratio(dataset, run),
+        size_hint=size_hint(run.detections, dataset.samples),
     )
-
-
-def _label_ratio(dataset: Dataset, run: Run) -> Scale | None:
-    ratios = [box_ratios(found, sample) for found, sample in zip(run.detections, dataset.samples, strict=True)]
-    return median_ratio(ratios) if sum(map(len, ratios)) >= RATIO_OBJECTS else None
 
 
 def _box_rules(path: Path, reference: Path | str) -> dict[str, Any]:

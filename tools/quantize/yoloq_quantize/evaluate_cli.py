@@ -71,7 +71,9 @@ def format_evaluation(result: Evaluation) -> str:
         f"latency    p50 {result.latency.p50_ms:.1f} ms, p90 {result.latency.p90_ms:.1f} ms (picture to boxes)",
     ]
     if result.accuracy is not None:
-        lines += ["", *_accuracy_lines(result), *_ratio_lines(result)]
+        lines += ["", *_accuracy_lines(result)]
+    if result.size_hint:
+        lines.append(result.size_hint)
     if result.agreement is not None:
         agreement = result.agreement
         lines += [
@@ -93,16 +95,6 @@ def _accuracy_lines(result: Evaluation) -> list[str]:
     rule = "-" * len(head)
     sizes = ", ".join(f"{name} {_points(getattr(accuracy, name))}" for name in ("small", "medium", "large"))
     return [head, rule, *text[:-1], rule, text[-1], f"mAP50-95 by size: {sizes}; mAP75 {_points(accuracy.map75)}"]
-
-
-def _ratio_lines(result: Evaluation) -> list[str]:
-    """A hint where all boxes are a little too large or too small: it costs mAP50-95, and is mended for nothing."""
-    ratio = result.label_ratio
-    if ratio is None or max(abs(side - 1) for side in ratio) < 0.02:
-        return []
-    return [
-        f"labels are {ratio[0]:.3f} times as wide and {ratio[1]:.3f} times as high as boxes; see quantize --fit-boxes"
-    ]
 
 
 def _points(value: float | None) -> str:

@@ -25,6 +25,8 @@ AGREEMENT_SCORE = 0.25  # detections that a user sees by default
 AGREEMENT_SCORE_TOLERANCE = 0.05
 AGREEMENT_IOU = 0.9
 RATIO_IOU = 0.5
+RATIO_OBJECTS = 50  # found ones, for a ratio of labels to boxes: the median of fewer is known to a percent or two
+RATIO_TOLD = 0.02  # from 1, that people are told of
 
 Scale = tuple[float, float]  # of width and of height
 
@@ -244,6 +246,18 @@ def median_ratio(ratios: Sequence[np.ndarray]) -> Scale:
     """The medians over all pictures' `box_ratios`: factors that boxes lack to be as large as labels."""
     width, height = np.median(np.concatenate(ratios), axis=0)
     return round(float(width), 4), round(float(height), 4)
+
+
+def size_hint(found: Sequence[Detections], samples: Sequence[Sample]) -> str | None:
+    """What to say where all boxes are a little too large or too small, which costs mAP50-95 and is mended for nothing;
+    None where they are not, or too few objects are found."""
+    ratios = [box_ratios(boxes, sample) for boxes, sample in zip(found, samples, strict=True)]
+    if sum(map(len, ratios)) < RATIO_OBJECTS:
+        return None
+    width, height = median_ratio(ratios)
+    if max(abs(width - 1), abs(height - 1)) < RATIO_TOLD:
+        return None
+    return f"labels are {width:.3f} times as wide and {height:.3f} times as high as boxes; see quantize --fit-boxes"
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -386,12 +386,15 @@ class _Job:
         """FP32's answers on calibration pictures; None where it finds nothing."""
         labels = load_labelled(self.subject.pictures.files, self.classes)
         try:
-            return Objective(self.original, labels if labels.has_labels else None)
+            found = Objective(self.original, labels if labels.has_labels else None)
         except NothingSeenError as error:  # pictures of good parts only, say: no reason to make nothing
             if self.recipe.insists:
                 raise
             self.warn([f"the loss is not measured: {error}"])
             return None
+        if found.size_hint and not self.recipe.takes("boxes"):
+            self.warn([found.size_hint])
+        return found
 
     def _mixed(self) -> dict[str, Any]:
         limit = self.recipe.max_drop

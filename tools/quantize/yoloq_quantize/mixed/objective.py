@@ -19,7 +19,7 @@ import numpy as np
 
 from yoloq_quantize.dataset import Dataset, Sample
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.metrics import MAX_DETECTIONS, Detections, match_pairs, measure_accuracy
+from yoloq_quantize.metrics import MAX_DETECTIONS, Detections, match_pairs, measure_accuracy, size_hint
 from yoloq_quantize.mixed.belief import SPREAD, Belief
 from yoloq_quantize.reference import Head as DecodeHead
 from yoloq_quantize.reference import decode, decode_cells, keep
@@ -108,6 +108,8 @@ class Objective:
                 " what searches: --recipe fast"
             )
         self.float_labelled, self.float_expected = self._measure(own)
+        seen = [(one, truth) for one, truth in zip(own, self._truth, strict=True) if truth is not None]
+        self.size_hint = size_hint([one for one, _ in seen], [truth for _, truth in seen])
 
     def score(self, run: Run) -> Score:
         """`run`: a picture to the raw tensors by name, as `Runner.run` does."""

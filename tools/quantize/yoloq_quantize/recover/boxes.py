@@ -14,8 +14,16 @@ from dataclasses import dataclass, replace
 
 from yoloq_quantize.dataset import Dataset, Sample, load_labelled
 from yoloq_quantize.errors import QuantizeError
-from yoloq_quantize.evaluate import IOU_THRESHOLD, RATIO_OBJECTS, SCORE_THRESHOLD
-from yoloq_quantize.metrics import MAX_DETECTIONS, Detections, Scale, box_ratios, measure_accuracy, median_ratio
+from yoloq_quantize.evaluate import IOU_THRESHOLD, SCORE_THRESHOLD
+from yoloq_quantize.metrics import (
+    MAX_DETECTIONS,
+    RATIO_OBJECTS,
+    Detections,
+    Scale,
+    box_ratios,
+    measure_accuracy,
+    median_ratio,
+)
 from yoloq_quantize.reference import Head, decode, keep, scale_boxes
 from yoloq_quantize.runner import Runner
 from yoloq_quantize.subject import Subject
