@@ -10,28 +10,38 @@ from pathlib import Path
 import pytest
 
 
+def lost(side: dict) -> str:
+    """Both losses, and the interval of mAP50-95; nothing for the float model."""
+    if "loss_map50" not in side:
+        return ""
+    first, (second, low, high) = side["loss_map50"][0], side["loss_map50_95"]
+    return f"{first:.2f} / {second:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+
+
 def cells(side: dict) -> list[str]:
-    """A side of the proof as the documents' tables write it."""
+    """A side of a proof as the documents' tables write it."""
     cycles = f"{side['expected_cycles'] / 1e6:.2f} M" if "expected_cycles" in side else ""
     f16 = str(side.get("f16_operators", ""))
-    losses = (side.get("loss_map50"), side.get("loss_map50_95"))
-    loss = " / ".join(f"{part[0]:.2f}" for part in losses) if losses[0] else ""
-    if loss:
-        loss = f"{loss} [{losses[1][1]:.2f}, {losses[1][2]:.2f}]".replace("-", "−")
-    return [f"{side['map50']:.2f}", f"{side['map50_95']:.2f}", loss, f"{side['matched_float']:.1f} %", f16, cycles]
+    seen = f"{side['matched_float']:.1f} %"
+    return [f"{side['map50']:.2f}", f"{side['map50_95']:.2f}", lost(side), seen, f16, cycles]
+
+
+def judged_twice(side: dict) -> list[str]:
+    """As `cells`, with what is lost when boxes are as large as labels in the middle."""
+    plain, fitted = cells(side), side["boxes_to_labels"]
+    return [*plain[:3], f"{fitted['map50_95']:.2f}", lost(fitted), *plain[3:]]
 
 
 @pytest.mark.parametrize("name", ["rockchip.md", "rockchip.zh-CN.md"])
 def test_the_table_is_the_proof(root: Path, name: str) -> None:
     proof = json.loads((root / "docs" / "proof" / "rockchip.json").read_text())
-    rivals = proof["rivals"]
-    sides = [proof["float"] | {"matched_float": 100.0}, proof["cpu_int8"], proof["chip"]]
-    sides += [rivals["ours"]["default"], rivals["ours"]["fast"]]
-    sides += [side for side in rivals["vendor"] if "failed" not in side]
+    sides = [proof["float"] | {"matched_float": 100.0}, proof["cpu_int8"]]
+    sides += [proof["ours"]["default"], proof["ours"]["fast"]]
+    sides += [side for side in proof["vendor"] if "failed" not in side]
     text = (root / "docs" / name).read_text(encoding="utf-8")
     table = text.split("| mAP50 |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     found = [[cell.strip() for cell in row.strip("|").split("|")][1:] for row in table]
-    assert found == [cells(side) for side in sides]
+    assert found == [judged_twice(side) for side in sides]
     assert re.search(rf"\b{proof['pictures']}\b", text.split("| mAP50 |", 1)[0].splitlines()[-1])
     assert proof["date"] in text
 
