@@ -35,7 +35,7 @@ def test_a_limit_is_for_recipes_that_search() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"on": ["bias"]}, "unknown step 'bias'; known: swap, equalize"),
+        ({"on": ["bias"]}, "unknown step 'bias'; known: boxes, swap, equalize"),
         ({"on": ["swap"], "off": ["swap"]}, "step 'swap' is switched on and off"),
         ({"max_drop": -1}, "max drop -1 is no loss"),
         ({"max_drop": float("nan")}, "max drop nan is no loss"),
