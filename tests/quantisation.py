@@ -91,7 +91,7 @@ def ours(family: Family, data: Dataset, folder: Path, name: str, options: dict[s
     package, start = folder / f"{name}.yoloq", time.perf_counter()
     try:
         made = yoloq_quantize.quantize(
-            family.model, family.calibration, package, target="cpu", **family.options, **options
+            family.model, family.calibration, package, target="cpu", measure=False, **family.options, **options
         )
     except QuantizeError as error:
         return Contestant(f"yoloq {name}", None, time.perf_counter() - start, {"failed": str(error)})
