@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,10 @@ from yoloq_quantize.errors import QuantizeError
 from yoloq_quantize.evaluate import Run, run_detector, run_model
 from yoloq_quantize.metrics import measure_accuracy
 from yoloq_quantize.peers.nncf_peer import OpenVinoSession, quantize_nncf
-from yoloq_quantize.recipes import recipe_names
 
 LEAST_FLOAT = 30.0  # points of mAP50 by which the float model shows that pictures and decoder suit it
 MOST_FLOAT = 0.1  # points of mAP50-95 between the exported model and yoloq's float32 package
 MOST_LOSS = {"fast": 1.0, "default": 0.2, "best": 0.1}  # points of mAP50 and of mAP50-95
-RECIPES = tuple(name for name in recipe_names() if name in MOST_LOSS)
 PLAIN_NMS = "float, plain NMS"  # as other tools decode it; all others of a head with NMS have box voting
 LEAST_INT8 = 0.95  # of the multiply-adds, default recipe
 
@@ -82,7 +80,7 @@ def contestants(family: Family, data: Dataset, folder: Path) -> Iterator[Contest
         OpenVinoSession,
     )  # fmt: skip
     yield ours(family, data, folder, "float32", {"precision": "float32"})
-    for recipe in RECIPES:
+    for recipe in family.recipes:
         yield ours(family, data, folder, recipe, {"recipe": recipe})
 
 
@@ -126,7 +124,7 @@ def judge(name: str, folder: Path) -> dict:
         "calibration_labels": labels_beside(family.calibration).is_dir(),
         "instances": {each.name: each.instances for each in used},
         "rows": rows,
-        "claims": claims(rows),
+        "claims": claims(rows, family.recipes),
     }
 
 
@@ -146,14 +144,14 @@ def _figures(data: Dataset, reference: Run, run: Run) -> dict:
     return figures
 
 
-def claims(rows: dict[str, dict]) -> dict[str, bool]:
-    """Each claim and whether it holds."""
+def claims(rows: dict[str, dict], recipes: Sequence[str]) -> dict[str, bool]:
+    """Each claim and whether it holds. recipes: those that were tried, `default` among them."""
     base, exact = rows["float"], rows["yoloq float32"]
     held = {
         f"float reaches {LEAST_FLOAT:.0f} points of mAP50": base["mAP50"] >= LEAST_FLOAT,
         f"float32 package within {MOST_FLOAT} of the export": abs(exact.get("loss mAP50-95", 100.0)) <= MOST_FLOAT,
     }
-    for recipe in RECIPES:
+    for recipe in recipes:
         row, most = rows[f"yoloq {recipe}"], MOST_LOSS[recipe]
         for metric in ("mAP50", "mAP50-95"):
             held[f"{recipe} loses at most {most} of {metric}"] = row.get(f"loss {metric}", 100.0) <= most
