@@ -6,7 +6,7 @@ own. The peers get the float model as they know it (family.py: `plain`), yoloq g
 has NMS, all have box voting: what is compared is quantisation; one row more says what the float model has without.
 Losses have the 95 % interval of a paired bootstrap over the pictures.
 
-    python3 build.py prove quantisation-NAME      NAME: a family of families/family.py; half an hour to an hour and a half
+    python3 build.py prove quantisation-NAME      a family of families/family.py; half an hour to an hour and a half
 """
 
 from __future__ import annotations
