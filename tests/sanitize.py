@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import ascend_double
@@ -59,10 +59,11 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: seconds it took, and the reason if it failed."""
+    """How a run ended: seconds it took, the reason if it failed, and how often it was run for a verdict."""
 
     seconds: float
     failure: str = ""
+    looks: int = 1
 
 
 def scenarios(executable: Path) -> list[Scenario]:
@@ -121,8 +122,8 @@ def run(command: list[str | Path], environment: dict[str, str]) -> Outcome:
 
 def look(command: list[str | Path], environment: dict[str, str]) -> Outcome:
     """Runs a scenario until the sanitizer has a verdict, or has died of every look."""
-    for _ in range(LOOKS):
-        outcome = run(command, environment)
+    for looks in range(1, LOOKS + 1):
+        outcome = replace(run(command, environment), looks=looks)
         if NO_VERDICT not in outcome.failure:
             break
     return outcome
@@ -164,7 +165,9 @@ def sanitize(preset: str, only: list[str]) -> int:
     passed = failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         for name, outcome in outcomes(preset, Path(temporary), only):
-            print(f"{preset}  {name:20} {'FAILED' if outcome.failure else 'ok':8} {outcome.seconds:6.1f} s", flush=True)
+            again = f"  in look {outcome.looks}, the checker died before" if outcome.looks > 1 else ""
+            verdict = "FAILED" if outcome.failure else "ok"
+            print(f"{preset}  {name:20} {verdict:8} {outcome.seconds:6.1f} s{again}", flush=True)
             if outcome.failure:
                 print(outcome.failure, flush=True)
             failed += bool(outcome.failure)

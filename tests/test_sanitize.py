@@ -34,5 +34,5 @@ def test_looks_until_there_is_a_verdict(tmp_path: Path, says: list[str], looks: 
         "sys.exit(says[count] or None)\n"
     )
     outcome = look([sys.executable, "-c", program], {})
-    assert len((tmp_path / "runs").read_text()) == looks
+    assert len((tmp_path / "runs").read_text()) == outcome.looks == looks
     assert seen in outcome.failure if seen else not outcome.failure

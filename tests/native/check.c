@@ -20,8 +20,8 @@ static int count_threads(void) {
     return count;
 }
 
-/* Looks for leaks when no thread comes or goes: the engine's end in the background, and the tool that reads their
- * memory has died of one that was just ending. */
+/* Looks for leaks when no thread comes or goes: the engine's threads end in the background, and the leak checker, which
+ * reads their memory, has died of one that was just ending. */
 static void find_leaks(void) {
     for (int same = 0, before = 0, polls = 0; same < 10 && polls < 300; ++polls, sleep_ms(10)) {
         const int now = count_threads();
