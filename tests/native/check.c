@@ -8,32 +8,6 @@
 
 #include "check.h"
 
-#ifdef __SANITIZE_ADDRESS__
-#include <dirent.h>
-#include <sanitizer/lsan_interface.h>
-
-static int count_threads(void) {
-    int count = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    while (tasks && readdir(tasks)) ++count;
-    if (tasks) closedir(tasks);
-    return count;
-}
-
-/* Looks for leaks when no thread comes or goes: the engine's threads end in the background, and the leak checker, which
- * reads their memory, has died of one that was just ending. */
-static void find_leaks(void) {
-    for (int same = 0, before = 0, polls = 0; same < 10 && polls < 300; ++polls, sleep_ms(10)) {
-        const int now = count_threads();
-        same = now == before ? same + 1 : 0;
-        before = now;
-    }
-    __lsan_do_leak_check();
-}
-#else
-static void find_leaks(void) {}
-#endif
-
 void check(int condition, const char *file, int line, const char *text) {
     if (condition) return;
     fprintf(stderr, "FAILED %s:%d: %s (last error: \"%s\")\n", file, line, text, yq_last_error());
@@ -125,7 +99,6 @@ int main(int argc, char **argv) {
             if (argc == 1) printf("%s\t%s\n", each->name, each->options);
             if (argc != 3 || strcmp(argv[1], each->name) != 0) continue;
             each->run(argv[2]);
-            find_leaks();
             return 0;
         }
     if (argc == 1) return 0;
