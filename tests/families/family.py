@@ -107,7 +107,7 @@ def characters_family() -> Family:
     """YOLOX-tiny, one class: undecoded output, BGR from 0 to 255, opset 11."""
     model = fetch("ddddocr==1.6.1", "ddddocr/common_det.onnx")
     folder = CACHE / "characters"
-    _render(folder, characters.sample)
+    _render(folder, characters.sample, 2_000)
     data = write_yaml(folder, ["character"])
     plain = model.with_name("plain.onnx")
     if not plain.exists():
